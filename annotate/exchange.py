@@ -1,0 +1,79 @@
+"""Files in and out: prompts come in, preferences go out."""
+
+from collections.abc import Iterable, Iterator
+
+from django.db import transaction
+
+from annotate.models import Judgment, Preference, Project, Prompt, content_hash
+from lm import records
+
+
+class ImportFileError(ValueError):
+    """A file that can't be taken; nothing of it was kept."""
+
+
+@transaction.atomic
+def import_prompts(project: Project, prompts: Iterable[records.Prompt]) -> int:
+    """Add prompts; those that are there already are left alone. Returns how many are new."""
+    return sum(add_prompt(project, prompt)[1] for prompt in prompts)
+
+
+def add_prompt(project: Project, prompt: records.Prompt) -> tuple[Prompt, bool]:
+    """The project's prompt of this name, made if it is new; another text under a known name is refused."""
+    messages = [message.to_json() for message in prompt.messages]
+    digest = content_hash(messages)
+    same = Prompt.objects.filter(project=project, content_hash=digest).first()
+    if same is not None:
+        return same, False
+    if Prompt.objects.filter(project=project, name=prompt.prompt_id).exists():
+        raise ImportFileError(f"prompt_id {prompt.prompt_id!r} is taken by another prompt of {project.slug}")
+    found = Prompt.objects.create(
+        project=project,
+        name=prompt.prompt_id,
+        messages=messages,
+        tags=list(prompt.tags),
+        cluster=digest,
+        split=project.split_of(digest),
+        content_hash=digest,
+    )
+    return found, True
+
+
+def pairs(project: Project) -> Iterator[records.Pair]:
+    """Every preference of the project's standing judgments, in the order they came."""
+    rows = (
+        Preference.objects.filter(judgment__assignment__comparison__project=project)
+        .select_related("chosen", "rejected", "judgment__assignment__comparison__prompt")
+        .order_by("judgment_id", "pk")
+    )
+    groups = dict(project.memberships.values_list("user_id", "group"))
+    for preference in rows.iterator(chunk_size=1000):
+        yield _pair(preference, project, groups)
+
+
+def _pair(preference: Preference, project: Project, groups: dict[int, str]) -> records.Pair:
+    judgment: Judgment = preference.judgment
+    assignment = judgment.assignment
+    comparison = assignment.comparison
+    shown = assignment.shown
+    chosen_first = shown.index(preference.chosen_id) < shown.index(preference.rejected_id)
+    return records.Pair(
+        prompt_id=comparison.prompt.name,
+        messages=tuple(records.Message(**message) for message in comparison.prompt.messages),
+        chosen=preference.chosen.text,
+        rejected=preference.rejected.text,
+        judgment_id=str(judgment.pk),
+        comparison_id=str(comparison.pk),
+        size=len(shown),
+        rater=project.pseudonym(assignment.rater_id),
+        group=groups.get(assignment.rater_id) or None,
+        first="chosen" if chosen_first else "rejected",
+        tie=preference.tie,
+        all_bad=judgment.all_bad,
+        strength=judgment.strength,
+        weight=preference.weight,
+        purpose=comparison.purpose,
+        probability=comparison.probability,
+        since_break=assignment.since_break,
+        simulated=judgment.simulated,
+    )

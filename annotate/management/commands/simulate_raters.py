@@ -1,0 +1,51 @@
+"""`manage.py simulate_raters`: robots with a known taste judge over HTTP, as people do."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.models import Project
+from annotate.simulation import robot_links
+
+
+class Command(BaseCommand):
+    """Let robots judge."""
+
+    help = "Let robot raters judge a project at the running server; their judgments are marked as simulated."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Who judges what, and how."""
+        parser.add_argument("--project", required=True, help="slug of the project")
+        parser.add_argument("--raters", type=int, default=20)
+        parser.add_argument("--judgments", type=int, default=0, help="0: until nothing is left")
+        parser.add_argument("--taste", default="reasonable")
+        parser.add_argument("--population", default="crowd")
+        parser.add_argument("--pace", type=float, default=0.0, help="1 takes the time that people take")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--url", default=settings.PUBLIC_URL, help="address of the server")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the robots against the server and print what they did."""
+        try:
+            from worlds.config import SimulationConfig  # noqa: PLC0415, only this command needs numpy
+            from worlds.session import simulate  # noqa: PLC0415
+        except ImportError as error:
+            raise CommandError(
+                "robots need numpy: pip install --require-hashes -r requirements/data.txt"
+            ) from error
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"there is no project {options['project']!r}")
+        names = ("raters", "judgments", "taste", "population", "pace", "seed")
+        try:
+            config = SimulationConfig(
+                project=project.slug, base_url=options["url"], **{name: options[name] for name in names}
+            )
+            result = simulate(config, robot_links(project, config.raters), self._report)
+        except (ValueError, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{result['judgments']} judgments by {result['raters']} robots")
+
+    def _report(self, **metrics: Any) -> None:
+        self.stdout.write(f"{metrics['step']} of {metrics['total'] or 'all'}")

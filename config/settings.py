@@ -1,0 +1,151 @@
+"""Every setting of the product; the environment says what differs, `.env.example` lists it."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from config.environment import Environment, database, refuse
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+environment = Environment(os.environ)
+
+DEBUG = environment.flag("RANKLOOP_DEBUG", default=False)
+DATA_DIR = Path(environment.text("RANKLOOP_DATA", str(BASE_DIR / "data"))).absolute()
+RUNS_DIR = DATA_DIR / "runs"
+SECRET_KEY = environment.secret_key(DATA_DIR / "secret_key", debug=DEBUG)
+PUBLIC_URL = environment.text("RANKLOOP_URL", "http://127.0.0.1:8000").rstrip("/")
+PROCESS = environment.choice("RANKLOOP_PROCESS", "command", "web", "worker")
+REDIS_URL = os.environ.get("REDIS_URL", "")
+
+_address = urlsplit(PUBLIC_URL)
+if _address.scheme not in ("http", "https") or not _address.hostname:
+    refuse(f"RANKLOOP_URL is {PUBLIC_URL!r}; it must begin with http:// or https:// and name a host")
+ALLOWED_HOSTS = [
+    host.strip()
+    for host in environment.text("RANKLOOP_HOSTS", f"{_address.hostname},127.0.0.1,localhost").split(",")
+]
+if "*" in ALLOWED_HOSTS:
+    refuse("RANKLOOP_HOSTS holds *, which would answer to any name; name the hosts")
+
+# Applications and requests
+
+INSTALLED_APPS = [
+    "annotate",
+    "policy.app",
+    "runs",
+    "config",
+    "django_htmx",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+]
+MIDDLEWARE = [
+    "config.security.SecurityHeaders",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "config.security.SessionAge",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": False,
+        "OPTIONS": {
+            "builtins": [
+                "config.templatetags.look",
+                "django.templatetags.static",
+                "django.contrib.humanize.templatetags.humanize",
+            ],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "config.pages.frame",
+            ],
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# Database
+
+DATABASES = {
+    "default": database(
+        os.environ.get("DATABASE_URL", ""),
+        data=DATA_DIR,
+        synchronous=environment.choice("RANKLOOP_SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
+        pooled=PROCESS == "web",
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# People
+
+AUTH_USER_MODEL = "annotate.User"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+LOGIN_URL = "annotate:sign-in"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "annotate:sign-in"
+
+# Sessions, cookies, transport
+
+_secure = _address.scheme == "https"
+SESSION_COOKIE_NAME = "__Host-session" if _secure else "session"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _secure
+SESSION_COOKIE_AGE = 8 * 3600  # idle; config.security.SessionAge also ends a session 7 days after its start
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_USE_SESSIONS = True
+CSRF_FAILURE_VIEW = "config.pages.csrf_failure"
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if _secure else []
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if _secure else 0
+
+# Static files, language, time
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+
+# Runs: see docs/runs.md
+
+RUN_LEASE = environment.seconds("RANKLOOP_LEASE_SECONDS", 60)
+RUN_HEARTBEAT = environment.seconds("RANKLOOP_HEARTBEAT_SECONDS", 15)
+RUN_RECONCILE = environment.seconds("RANKLOOP_RECONCILE_SECONDS", 5)
+RUN_STALL = environment.seconds("RANKLOOP_STALL_SECONDS", 900)
+if not RUN_HEARTBEAT * 3 <= RUN_LEASE:
+    refuse(f"a lease of {RUN_LEASE} leaves no room for three heartbeats of {RUN_HEARTBEAT}")
+
+# Logs
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"()": "config.logs.PlainFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"django.server": {"level": "WARNING"}, "kombu": {"level": "WARNING"}},
+}

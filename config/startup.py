@@ -1,0 +1,48 @@
+"""What must hold before a server or worker serves: the database fits the code."""
+
+from django.conf import settings
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from config.environment import refuse
+
+
+def database_gap() -> str:
+    """Say how the database and the code differ; empty where they fit."""
+    executor = MigrationExecutor(connection)
+    known, applied = set(executor.loader.disk_migrations), set(executor.loader.applied_migrations)
+    ours = {app for app, _ in known}
+    behind = sorted(f"{app}.{name}" for app, name in known - applied)
+    ahead = sorted(f"{app}.{name}" for app, name in applied - known if app in ours)
+    if behind:
+        return f"the database is behind the code ({', '.join(behind)}); run manage.py migrate"
+    if ahead:
+        return f"the database is ahead of the code ({', '.join(ahead)}); start the version that migrated it"
+    return ""
+
+
+def refuse_unfit_database() -> None:
+    """Leave with exit code 78 where the database can't be used as it is."""
+    try:
+        gap = database_gap()
+        if not gap and connection.vendor == "sqlite":
+            gap = _sqlite_gap()
+    except OperationalError as error:
+        gap = f"the database can't be opened: {error}".strip()
+    connection.close()
+    if gap:
+        refuse(gap)
+
+
+def _sqlite_gap() -> str:
+    """Settings that SQLite ignored without a word: a peer had them one level too high for years."""
+    expected = {"busy_timeout": 20_000, "journal_mode": "wal", "foreign_keys": 1}
+    with connection.cursor() as cursor:
+        for pragma, value in expected.items():
+            cursor.execute(f"PRAGMA {pragma}")
+            found = cursor.fetchone()[0]
+            if found != value:
+                return (
+                    f"SQLite's {pragma} is {found}, not {value}, on {settings.DATABASES['default']['NAME']}"
+                )
+    return ""
