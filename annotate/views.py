@@ -33,7 +33,7 @@ from annotate.models import (
     SignInLink,
     User,
 )
-from annotate.simulation import start_simulation
+from annotate.simulation import NothingLeftError, start_simulation
 from runs.models import Run
 
 TOAST = 10  # seconds after a judgment during which the page offers to take it back
@@ -232,9 +232,16 @@ def simulate(request: PersonRequest, project: Project) -> HttpResponse:
     """Let simulated raters judge what is open in a demo project."""
     if not project.demo:
         reason = "Simulated raters judge demo projects only; this one holds people’s judgments."
-        return render(request, "annotate/refusal.html", {"reason": reason, "project": project}, status=409)
-    run = start_simulation(project, started_by=request.user.get_username())
+        return _not_done(request, project, reason)
+    try:
+        run = start_simulation(project, started_by=request.user.get_username())
+    except NothingLeftError as error:
+        return _not_done(request, project, str(error))
     return redirect("runs:run", run.pk)
+
+
+def _not_done(request: PersonRequest, project: Project, reason: str) -> HttpResponse:
+    return render(request, "annotate/not_done.html", {"project": project, "reason": reason}, status=409)
 
 
 @require_GET

@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRedirect
 
 from annotate import progress
-from annotate.access import PersonRequest
 from annotate.models import Membership, Project, Role
 from runs.models import Run, Worker
 
@@ -68,13 +67,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     return render(request, "400.html", status=400)
 
 
-def csrf_failure(request: PersonRequest, reason: str = "") -> HttpResponse:
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403: the form is older than the session it was made in; to sign in where that session has ended."""
     if request.user.is_authenticated or request.path.startswith(resolve_url(settings.LOGIN_URL)):
         return render(request, "403_csrf.html", status=403)
     page = urlencode({"next": urlsplit(request.headers.get("Referer", "")).path or "/"})
     address = f"{resolve_url(settings.LOGIN_URL)}?{page}"
-    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+    return HttpResponseClientRedirect(address) if "HX-Request" in request.headers else redirect(address)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

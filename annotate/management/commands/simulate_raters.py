@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.models import Project
 from annotate.simulation import robot_links
+from lm.config import from_json
 
 
 class Command(BaseCommand):
@@ -39,9 +40,8 @@ class Command(BaseCommand):
             raise CommandError(f"there is no project {options['project']!r}")
         names = ("raters", "judgments", "taste", "population", "pace", "seed")
         try:
-            config = SimulationConfig(
-                project=project.slug, base_url=options["url"], **{name: options[name] for name in names}
-            )
+            values = {"project": project.slug, "base_url": options["url"]}
+            config = from_json(SimulationConfig, values | {name: options[name] for name in names})
             result = simulate(config, robot_links(project, config.raters), self._report)
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
