@@ -32,10 +32,9 @@ def project_for(*roles: Role) -> Callable[[View[P]], Callable[..., HttpResponseB
     def decorate(view: View[P]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def look_up(request: PersonRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            project = get_object_or_404(Project.objects.for_user(request.user), slug=slug)
-            role = Membership.objects.values_list("role", flat=True).get(
-                project=project, user=request.user.pk
-            )
+            memberships = Membership.objects.select_related("project")
+            membership = get_object_or_404(memberships, user=request.user.pk, project__slug=slug)
+            project, role = membership.project, membership.role
             if role not in roles:
                 allowed = " and ".join(WHO[one] for one in roles)
                 raise PermissionDenied(f"This page is for {allowed} of {project}; you are here as {role}.")

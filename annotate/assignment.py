@@ -122,7 +122,7 @@ def _assign(rater: User, project: Project, comparison: Comparison) -> Assignment
         "guideline": project.guideline,
         "since_break": 0 if last is None or rested else last.since_break + 1,
     }
-    assignment, _ = Assignment.objects.update_or_create(
-        comparison=comparison, rater=rater, defaults=lease, create_defaults={**lease, "shown": shown}
-    )
-    return assignment
+    mine = Assignment.objects.filter(comparison=comparison, rater=rater)
+    if mine.filter(state=AssignmentState.EXPIRED).update(**lease):
+        return mine.select_related("comparison__prompt", "guideline").get()
+    return Assignment.objects.create(comparison=comparison, rater=rater, shown=shown, **lease)

@@ -45,10 +45,10 @@ class Tally:
     """What all robots did so far; a line of metrics.jsonl holds it, so that a run can go on."""
 
     judgments: int = 0
-    strict: int = 0  # judgments with a winner
-    first: int = 0  # of these, won by the response shown first
-    clear: int = 0  # of these, where the taste has a winner too
-    agreed: int = 0  # of these, the same one
+    decided: int = 0  # judgments with a winner
+    won_by_first: int = 0  # of these, won by the response shown first
+    clear_cases: int = 0  # of these, where the taste has a winner too
+    agreed_with_taste: int = 0  # of these, the same one
     seconds: float = 0.0
 
     def count(self, verdict: Verdict, rewards: Sequence[float]) -> None:
@@ -57,11 +57,11 @@ class Tally:
         best = verdict.order[0]
         if len(best) > 1:
             return
-        self.strict += 1
-        self.first += best == (1,)
+        self.decided += 1
+        self.won_by_first += best == (1,)
         if sorted(rewards)[-1] > sorted(rewards)[-2]:
-            self.clear += 1
-            self.agreed += rewards[best[0] - 1] == max(rewards)
+            self.clear_cases += 1
+            self.agreed_with_taste += rewards[best[0] - 1] == max(rewards)
 
     def metrics(self) -> dict[str, Any]:
         """The tally as a line of metrics."""
@@ -80,8 +80,10 @@ class Tally:
             "raters": raters,
             "seconds": round(self.seconds, 3),
             "judgments_per_second": round(self.judgments / self.seconds, 3) if self.seconds else None,
-            "agreement_with_taste": round(self.agreed / self.clear, 4) if self.clear else None,
-            "first_share": round(self.first / self.strict, 4) if self.strict else None,
+            "agreement_with_taste": round(self.agreed_with_taste / self.clear_cases, 4)
+            if self.clear_cases
+            else None,
+            "first_share": round(self.won_by_first / self.decided, 4) if self.decided else None,
         }
 
 
@@ -206,7 +208,11 @@ class Simulation:
                 self.halt.set()
             new = tally.judgments - told
             if new and (resting or now - told_at >= REPORT_EVERY):
-                report(total=self.wanted, rate=round(new / max(now - told_at, 1e-3), 3), **tally.metrics())
+                report(
+                    total=self.wanted,
+                    judgments_per_second=round(new / max(now - told_at, 1e-3), 3),
+                    **tally.metrics(),
+                )
                 told_at, told = now, tally.judgments
         if self.error and not (stop() and isinstance(self.error, ServerError)):
             raise self.error

@@ -140,7 +140,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_total(tmp_path: Path):
     metrics = list(read_lines(tmp_path / "metrics.jsonl"))
     assert [line["step"] for line in metrics] == sorted(line["step"] for line in metrics)
     assert {line["total"] for line in metrics} == {50}
-    assert all(line["rate"] > 0 for line in metrics)
+    assert all(line["judgments_per_second"] > 0 for line in metrics)
 
 
 @pytest.mark.parametrize("raters", [None, "[]", '[{"name": "a"}]', "no JSON"])
