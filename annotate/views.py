@@ -23,7 +23,6 @@ from annotate.access import PersonRequest, project_for
 from annotate.forms import JudgmentForm, SignInForm, SkipForm
 from annotate.models import (
     Assignment,
-    AssignmentState,
     AuditEvent,
     Judgment,
     Membership,
@@ -127,13 +126,19 @@ def _comparison(assignment: Assignment, project: Project) -> dict[str, Any]:
 
 def _last_judged(rater: User, project: Project) -> dict[str, Any] | None:
     """The rater's last judgment, which can be taken back: in words and as a form."""
-    mine = Assignment.objects.filter(rater=rater, comparison__project=project, state=AssignmentState.JUDGED)
-    last = mine.order_by("-closed_at").first()
-    if last is None or last.closed_at is None or (standing := last.judgment) is None:
+    mine = Judgment.objects.standing().filter(
+        assignment__rater=rater, assignment__comparison__project=project
+    )
+    last = mine.select_related("assignment").order_by("-pk").first()
+    if last is None:
         return None
     words = {"1>2": "A is better", "2>1": "B is better", "1=2": "Tie", "bad": "Both bad"}
-    fresh = (timezone.now() - last.closed_at).total_seconds() < TOAST
-    return {"key": last.key, "words": words[_as_shown(last, standing)], "fresh": fresh}
+    fresh = (timezone.now() - last.received_at).total_seconds() < TOAST
+    return {
+        "key": last.assignment.key,
+        "words": words.get(_as_shown(last.assignment, last), "Judged"),
+        "fresh": fresh,
+    }
 
 
 def _as_shown(assignment: Assignment, judgment: Judgment) -> str:
