@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.exchange import ImportFileError, import_prompts
-from annotate.models import Project
+from annotate.management.projects import add_project_argument, project_named
 from lm import records
 
 
@@ -18,13 +18,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Which file, which project."""
         parser.add_argument("file", type=Path)
-        parser.add_argument("--project", required=True, help="slug of the project")
+        add_project_argument(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import and say how many were new."""
-        project = Project.objects.filter(slug=options["project"]).first()
-        if project is None:
-            raise CommandError(f"there is no project {options['project']!r}")
+        project = project_named(options["project"])
         try:
             new = import_prompts(project, records.read(options["file"], records.Prompt))
         except (records.RecordError, ImportFileError, OSError) as error:

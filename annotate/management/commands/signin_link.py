@@ -6,7 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from annotate.models import AuditEvent, Membership, Project, Role, SignInLink, User
+from annotate.management.projects import project_named
+from annotate.models import AuditEvent, Membership, Role, SignInLink, User
 
 
 class Command(BaseCommand):
@@ -40,9 +41,7 @@ def link_for(name: str, slug: str | None, role: str | None) -> str:
     """A fresh link for the person of this name, who is given the role if one is named."""
     if bool(slug) != bool(role):
         raise CommandError("--project and --role go together")
-    project = Project.objects.filter(slug=slug).first() if slug else None
-    if slug and project is None:
-        raise CommandError(f"there is no project {slug!r}")
+    project = project_named(slug) if slug else None
     user = User.objects.filter(username=name).first()
     if user is None:
         if project is None:

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.models import Project
+from annotate.management.projects import add_project_argument, project_named
 from annotate.simulation import robot_links
 from lm.config import from_json
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Who judges what, and how."""
-        parser.add_argument("--project", required=True, help="slug of the project")
+        add_project_argument(parser)
         parser.add_argument("--raters", type=int, default=20)
         parser.add_argument("--judgments", type=int, default=0, help="0: until nothing is left")
         parser.add_argument("--taste", default="reasonable")
@@ -35,9 +35,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "robots need numpy: pip install --require-hashes -r requirements/data.txt"
             ) from error
-        project = Project.objects.filter(slug=options["project"]).first()
-        if project is None:
-            raise CommandError(f"there is no project {options['project']!r}")
+        project = project_named(options["project"])
         names = ("raters", "judgments", "taste", "population", "pace", "seed")
         try:
             values = {"project": project.slug, "base_url": options["url"]}

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from annotate.comparisons import draw_pairs
 from annotate.exchange import ImportFileError
-from annotate.models import Project
+from annotate.management.projects import add_project_argument, project_named
 from lm import records
 from policy.app.exchange import import_responses
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Which file, which project, how many pairs."""
         parser.add_argument("file", type=Path)
-        parser.add_argument("--project", required=True, help="slug of the project")
+        add_project_argument(parser)
         parser.add_argument(
             "--pairs-per-prompt", type=int, default=1, help="comparisons to queue for each prompt"
         )
@@ -31,9 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import, queue, and say how many of each."""
-        project = Project.objects.filter(slug=options["project"]).first()
-        if project is None:
-            raise CommandError(f"there is no project {options['project']!r}")
+        project = project_named(options["project"])
         if options["pairs_per_prompt"] < 0:
             raise CommandError(f"--pairs-per-prompt is {options['pairs_per_prompt']}; it must be 0 or more")
         try:
