@@ -1,6 +1,7 @@
 """The pages of raters, and of those who look after a project."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -50,7 +51,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         name = form.cleaned_data["username"]
-        if not SignInFailure.admit(name, request.META.get("REMOTE_ADDR")):
+        if not SignInFailure.admit(name, _address(request)):
             minutes = int(SignInFailure.WINDOW.total_seconds() // 60)
             form.add_error(None, f"Too many tries. Wait {minutes} minutes, or sign in with a one-time link.")
             return render(request, "annotate/sign_in.html", {"form": form}, status=429)
@@ -75,6 +76,16 @@ def follow_link(request: HttpRequest, token: str) -> HttpResponse:
         return _signed_in(request, link.user, "link")
     roles = Membership.objects.filter(user=link.user).select_related("project").order_by("project__name")
     return render(request, "annotate/link.html", {"person": link.user, "roles": roles, "token": token})
+
+
+def _address(request: HttpRequest) -> str | None:
+    """Where a request came from: behind a proxy of ours, what the proxy says, which is the last it added."""
+    forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_PROXY else ""
+    text = forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR", "")
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
 
 
 def _signed_in(request: HttpRequest, user: Any, how: str) -> HttpResponse:

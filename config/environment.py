@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 EX_CONFIG = 78  # sysexits.h: the configuration is wrong, trying again won't help
+EX_TEMPFAIL = 75  # what is away may come back
 NAMES = {
     "RANKLOOP_DATA": "directory of the database, runs and secrets",
     "RANKLOOP_DEBUG": "true shows tracebacks in pages; never on a server",
@@ -31,6 +32,12 @@ def refuse(reason: str) -> NoReturn:
     """Say in one line why the product does not start, and leave with exit code 78."""
     sys.stderr.write(f"rankloop does not start: {reason}\n")
     sys.exit(EX_CONFIG)
+
+
+def try_later(reason: str) -> NoReturn:
+    """Say in one line what is away, and leave with exit code 75: whoever started us tries again."""
+    sys.stderr.write(f"rankloop can't start yet: {reason}\n")
+    sys.exit(EX_TEMPFAIL)
 
 
 @dataclass(frozen=True, slots=True)

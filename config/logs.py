@@ -3,7 +3,7 @@
 import logging
 import re
 
-USERINFO = re.compile(r"(\w+://)[^\s/@]+@")
+USERINFO = re.compile(r"(://)[^\s/@]+@")
 ONE_TIME_LINK = re.compile(r"(/sign-in/)[\w-]{20,}")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -44,7 +44,7 @@ class SecurityHeaders:
         response = self.get_response(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
-        if settings.SECURE_HSTS_SECONDS and request.is_secure():
+        if settings.SECURE_HSTS_SECONDS:
             response.headers.setdefault(
                 "Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"
             )

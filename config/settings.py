@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from config.environment import Environment, database, refuse
 
+os.umask(0o077)  # whatever we write is for this user alone
 BASE_DIR = Path(__file__).resolve().parent.parent
 environment = Environment(os.environ)
 
@@ -103,7 +104,8 @@ LOGOUT_REDIRECT_URL = "annotate:sign-in"
 
 # Sessions, cookies, transport
 
-_secure = _address.scheme == "https"
+_secure = BEHIND_PROXY = _address.scheme == "https"  # we don't speak TLS: a proxy before us does
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _secure else None
 SESSION_COOKIE_NAME = "__Host-session" if _secure else "session"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _secure
 SESSION_COOKIE_AGE = 8 * 3600  # idle; config.security.SessionAge also ends a session 7 days after its start

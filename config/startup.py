@@ -1,10 +1,13 @@
 """What must hold before a server or worker serves: the database fits the code."""
 
+from pathlib import Path
+
 from django.conf import settings
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from config.environment import refuse
+from config.environment import refuse, try_later
+from config.filesystems import file_system_of, is_on_a_network
 
 
 def database_gap() -> str:
@@ -22,27 +25,29 @@ def database_gap() -> str:
 
 
 def refuse_unfit_database() -> None:
-    """Leave with exit code 78 where the database can't be used as it is."""
+    """Leave with exit code 78 where the database can't be used as it is, with 75 where it is away."""
     try:
         gap = database_gap()
         if not gap and connection.vendor == "sqlite":
             gap = _sqlite_gap()
     except OperationalError as error:
-        gap = f"the database can't be opened: {error}".strip()
+        try_later(f"the database can't be opened: {error}".strip())
     connection.close()
     if gap:
         refuse(gap)
 
 
 def _sqlite_gap() -> str:
-    """Settings that SQLite ignored without a word: a peer had them one level too high for years."""
+    """What makes SQLite unsafe: a network's file system, or settings that it ignored without a word."""
+    file = Path(settings.DATABASES["default"]["NAME"])
+    if is_on_a_network(file.parent):
+        kind = file_system_of(file.parent)
+        return f"{file} is on {kind}, where SQLite's locks do not hold; move RANKLOOP_DATA to a local disk"
     expected = {"busy_timeout": 20_000, "journal_mode": "wal", "foreign_keys": 1}
     with connection.cursor() as cursor:
         for pragma, value in expected.items():
             cursor.execute(f"PRAGMA {pragma}")
             found = cursor.fetchone()[0]
             if found != value:
-                return (
-                    f"SQLite's {pragma} is {found}, not {value}, on {settings.DATABASES['default']['NAME']}"
-                )
+                return f"SQLite's {pragma} is {found}, not {value}, on {file}"
     return ""

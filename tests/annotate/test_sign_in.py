@@ -123,6 +123,16 @@ def test_after_five_wrong_passwords_even_the_right_one_waits(alice):
     assert not SignInFailure.objects.exists()
 
 
+@pytest.mark.parametrize(("behind_proxy", "addresses"), [(True, {"192.0.2.7"}), (False, {"127.0.0.1"})])
+def test_failures_count_for_the_address_that_a_proxy_of_ours_has_seen(db, settings, behind_proxy, addresses):
+    settings.BEHIND_PROXY = behind_proxy
+    headers = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}
+
+    Client().post("/sign-in/", {"username": "alice", "password": "wrong"}, headers=headers)
+
+    assert set(SignInFailure.objects.values_list("address", flat=True)) == addresses
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_twenty_wrong_passwords_at_once_at_most_five_are_evaluated():
     def try_one(_: int) -> int:

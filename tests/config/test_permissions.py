@@ -30,6 +30,11 @@ TABLE: dict[str, tuple[str, tuple[object, ...]]] = {
     "assignments/<uuid:key>/skip/": ("post", (SIGN_IN, 404, 302, 404, 404)),
     "runs/": ("get", (SIGN_IN, 403, 403, 403, 200)),
     "runs/<int:pk>/": ("get", (SIGN_IN, 404, 404, 404, 200)),
+    "runs/<int:pk>/cancel/": ("post", (SIGN_IN, 404, 404, 404, 302)),
+    "runs/<int:pk>/pause/": ("post", (SIGN_IN, 404, 404, 404, 409)),
+    "runs/<int:pk>/resume/": ("post", (SIGN_IN, 404, 404, 404, 409)),
+    "runs/<int:pk>/metrics.jsonl": ("get", (SIGN_IN, 404, 404, 404, 200)),
+    "runs/<int:pk>/log.txt": ("get", (SIGN_IN, 404, 404, 404, 200)),
 }
 
 
@@ -48,8 +53,9 @@ def test_every_address_is_in_the_table():
 
 
 @pytest.fixture
-def world(db):
-    project = Project.objects.create(slug="shop", name="Shop", demo=True)
+def world(db, settings, tmp_path):
+    settings.RUNS_DIR = tmp_path
+    project = Project.objects.create(slug="shop", name="Shop", demo=True, settings={"overlap": 2})
     prompt = Prompt.objects.create(
         project=project,
         name="p",
@@ -66,6 +72,9 @@ def world(db):
         Membership.objects.create(user=people[role.value], project=project, role=role)
     assignment = next_for(people["rater"], project)
     run = Run.objects.start("simulated-raters", config={"project": "shop"}, scope=project.scope)
+    run.directory.path.mkdir()
+    for name in ("metrics.jsonl", "log.txt"):
+        (run.directory.path / name).touch()
     return people, {"<slug:slug>": "shop", "<uuid:key>": str(assignment.key), "<int:pk>": str(run.pk)}
 
 

@@ -103,3 +103,11 @@ def test_a_post_without_its_token_changes_nothing(db):
 
 def test_a_foreign_host_is_refused(db):
     assert Client().get("/sign-in/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_behind_a_tls_proxy_browsers_are_told_to_stay_with_https(client, settings):
+    assert "Strict-Transport-Security" not in client.get("/")
+
+    settings.SECURE_HSTS_SECONDS = 31536000
+
+    assert client.get("/")["Strict-Transport-Security"] == "max-age=31536000"
