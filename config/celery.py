@@ -44,8 +44,6 @@ SETTINGS = {
     "result_backend": None,
     "worker_prefetch_multiplier": 1,
     "worker_disable_prefetch": bool(settings.REDIS_URL),
-    "worker_max_tasks_per_child": 200,
-    "worker_max_memory_per_child": 400_000,  # KiB
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_soft_shutdown_timeout": 0,
     "worker_enable_remote_control": False,

@@ -33,7 +33,7 @@ WEB = (
     " --respawn-failed-workers --workers-kill-timeout 10 --log-level warning config.web:application"
 )
 WORKER = (
-    "-m celery -q -A config worker -P prefork -c 1 -Q {queue} -n {queue}@%h"
+    "-m celery -q -A config worker -P solo -Q {queue} -n {queue}@%h"
     " --without-gossip --without-mingle --without-heartbeat"
 )
 SLOW = 30  # seconds without a page after which we say so
@@ -57,6 +57,7 @@ class Installation:
         self.links: list[tuple[str, str]] = []
         self.pages_are_up = asyncio.Event()
         self.usable = {queue: asyncio.Event() for queue in install.REQUIREMENTS}
+        self.installing = asyncio.Lock()  # one after the other, the light worker's few packages first
 
     async def serve(self) -> int:
         """Run until a signal or a refusal; the exit code."""
@@ -109,7 +110,9 @@ class Installation:
         await self.pages_are_up.wait()
         pauses = back_off(30, longest=600)
         while self.installs and install.missing(queue):
-            if await self.supervisor.run(self.program(queue, f"-m config.install {queue}")) == 0:
+            async with self.installing:
+                failed = await self.supervisor.run(self.program(queue, f"-m config.install {queue}"))
+            if not failed:
                 self.log.say(f"packages of the {queue} worker are installed")
                 break
             pause = next(pauses)

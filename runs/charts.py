@@ -49,7 +49,7 @@ def chart(name: str, rows: list[Row], total: int) -> Chart | None:
         return None
     marks = ticks(min(values), max(values))
     texts = [number(mark) for mark in marks]
-    left = round(14 + LETTER * max(map(len, texts)), 1)
+    left = max(36.0, round(14 + LETTER * max(map(len, texts)), 1))
     end = max(total, points[-1][0], 1)
     path, pen, x, y = [], "M", left, 0.0
     for step, value in points:

@@ -20,7 +20,10 @@ class Kind:
     max_runtime: timedelta = timedelta(days=7)  # of all attempts together, pauses not counted
 
     def prepare(self, run: "Run", directory: RunDirectory) -> None:
-        """Write what the program needs into `directory.path / "input"`; called before each attempt."""
+        """Write what the program needs into `directory.path / "input"`; called before each attempt.
+
+        The lease is not renewed meanwhile: what takes more than some seconds is the program's work.
+        """
 
     def finish(self, run: "Run", directory: RunDirectory) -> None:
         """Store what was found; called in the transaction that marks the run as succeeded."""

@@ -96,6 +96,7 @@ class Supervision:
         self.directory = run.directory
         self.child: subprocess.Popen[bytes] | None = None
         self.follower = Follower(self.directory.path / "metrics.jsonl")
+        self.news: Progress | None = None  # not yet written to the database
         self.stopped_for = ""  # a Want, "stalled", "max_runtime" or "database"
         self.memory_kills = host.killed_for_memory()
         self.beat_due = self.progress_at = self.database_at = time.monotonic()
@@ -199,8 +200,10 @@ class Supervision:
         """Write down what is new, and at each heartbeat that we live; else read what is asked for."""
         news = self.follower.news()
         if news:
-            self.progress_at = time.monotonic()
-            transitions.advance(self.run, step=news.step, total=news.total, phase=news.phase)
+            self.news, self.progress_at = news, time.monotonic()
+        if self.news:
+            transitions.advance(self.run, step=self.news.step, total=self.news.total, phase=self.news.phase)
+            self.news = None
         newest = max(self.directory.checkpoint_steps(), default=None)
         if time.monotonic() > self.beat_due or newest != self.run.checkpoint:
             transitions.beat(self.run, checkpoint=newest)
@@ -221,7 +224,7 @@ class Supervision:
             return
         self.stopped_for = reason
         self.kill_at = time.monotonic() + patience
-        _signal_group(self.child.pid, signal.SIGTERM)
+        self.child.terminate()  # it alone: what it started it may need for its checkpoint
 
     def kill(self) -> None:
         """End the program and all that it started."""

@@ -47,9 +47,9 @@ def test_with_redis_prefetching_is_off_and_every_wait_has_an_end():
 
 
 @pytest.mark.workers
-@pytest.mark.parametrize("gap", ["missing", "behind"])
-def test_a_worker_refuses_a_database_that_does_not_fit_the_code(gap, tmp_path):
-    url = f"sqlite://{tmp_path / 'none' / 'db.sqlite3'}" if gap == "missing" else ""
+@pytest.mark.parametrize(("gap", "code"), [("away", 75), ("behind the code", 78)])
+def test_a_worker_refuses_a_database_that_does_not_fit_the_code(gap, code, tmp_path):
+    url = f"sqlite://{tmp_path / 'none' / 'db.sqlite3'}" if gap == "away" else ""
     environment = {"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "tests.settings"}
     environment |= {"RANKLOOP_DATA": str(tmp_path), "DATABASE_URL": url}
     words = "-m celery -A config worker -P solo -Q light --without-gossip --without-mingle"
@@ -62,5 +62,5 @@ def test_a_worker_refuses_a_database_that_does_not_fit_the_code(gap, tmp_path):
         text=True,
         timeout=60,
     )
-    assert done.returncode == 78, done.stderr
-    assert "rankloop does not start:" in done.stderr
+    assert done.returncode == code, done.stderr
+    assert "the database" in done.stderr

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -389,6 +390,29 @@ def test_the_program_ends_when_its_supervisor_is_killed(tmp_path):
 # The database away
 
 
+def disturb_database(_):
+    """Drop every connection, or keep everybody from writing for two seconds."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        else:
+            cursor.execute("BEGIN IMMEDIATE")
+            time.sleep(2)
+            cursor.execute("COMMIT")
+
+
+def test_a_database_that_drops_connections_or_is_locked_for_a_moment_costs_no_attempt(claimed, clocks):
+    clocks.RUN_LEASE = timedelta(seconds=60)
+    run = claimed({"steps": 40, "seconds": 0.05})
+    with Beside(run, 3, disturb_database):
+        carry_out(run)
+    assert (run.state, run.attempt, run.step) == (State.SUCCEEDED, 1, 40)
+    check_history(run)
+
+
 def test_a_short_outage_of_the_database_costs_nothing(claimed, monkeypatch):
     run = claimed({"steps": 20, "seconds": 0.05})
     fail_between(monkeypatch, "beat", 3, 8)
@@ -396,6 +420,13 @@ def test_a_short_outage_of_the_database_costs_nothing(claimed, monkeypatch):
     carry_out(run)
     assert (run.state, run.attempt) == (State.SUCCEEDED, 1)
     assert steps(run) == list(range(1, 21))
+
+
+def test_the_last_step_is_written_although_the_database_was_away_when_it_came(claimed, monkeypatch):
+    run = claimed({"steps": 3, "seconds": 0.3})
+    fail_between(monkeypatch, "advance", 1, 3)
+    carry_out(run)
+    assert (run.state, run.step) == (State.SUCCEEDED, 3)
 
 
 def test_a_long_outage_stops_the_program_after_a_checkpoint(claimed, monkeypatch):
