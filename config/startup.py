@@ -29,7 +29,7 @@ def refuse_unfit_database() -> None:
     try:
         gap = database_gap()
         if not gap and connection.vendor == "sqlite":
-            gap = _sqlite_gap()
+            gap = sqlite_gap()
     except OperationalError as error:
         try_later(f"the database can't be opened: {error}".strip())
     connection.close()
@@ -37,7 +37,7 @@ def refuse_unfit_database() -> None:
         refuse(gap)
 
 
-def _sqlite_gap() -> str:
+def sqlite_gap() -> str:
     """What makes SQLite unsafe: a network's file system, or settings that it ignored without a word."""
     file = Path(settings.DATABASES["default"]["NAME"])
     if is_on_a_network(file.parent):

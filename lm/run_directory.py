@@ -150,8 +150,7 @@ class RunDirectory:
 
     def begin(self, config: Any, *, resume: bool) -> None:
         """Take the directory over: write the config, sweep what a former child left half written."""
-        if self.current_token() != self.token:
-            replaced()
+        self._refuse_if_replaced()
         if not resume and (self.has_result() or self.checkpoint_steps()):
             raise ConfigError(
                 f"output is {str(self.path)!r}, which holds a run; add --resume or name another"
@@ -182,10 +181,11 @@ class RunDirectory:
 
         The metrics are copied, opened and renamed: a former child that still runs holds a file that is gone.
         """
+        self._metrics = self._metrics_up_to(step)
         for later in self.checkpoint_steps():
             if later > step:
+                self._refuse_if_replaced()
                 self._discard(self._step(later))
-        self._metrics = self._metrics_up_to(step)
         return step
 
     def report(self, *, step: int, total: int, phase: str = "", **metrics: float | int | str | None) -> None:
@@ -292,6 +292,10 @@ class RunDirectory:
         except FileNotFoundError:
             replaced()
         _sync(target.parent)
+
+    def _refuse_if_replaced(self) -> None:
+        if self.current_token() != self.token:
+            replaced()
 
     def _prune(self) -> None:
         """Keep the last two checkpoints and the newest that was the best."""

@@ -83,7 +83,6 @@ class RunQuerySet(models.QuerySet["Run"]):
                 run = self.create(
                     kind=kind,
                     config=values,
-                    config_sha256=sha256(values),
                     scope=scope,
                     slot=slot,
                     started_by=started_by,
@@ -92,16 +91,17 @@ class RunQuerySet(models.QuerySet["Run"]):
                     queue=declared.queue,
                     max_runtime=declared.max_runtime,
                 )
+                run.refresh_from_db()  # as stored: PostgreSQL writes 1e22 with all its digits
+                run.config_sha256 = sha256(run.config)
+                run.save(update_fields=["config_sha256"])
                 run.record("", State.QUEUED, token=0, reason=f"Queued by {started_by}".removesuffix(" by "))
+                return run
         except IntegrityError:
-            earlier = self.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
-            if earlier is None and not (slot and self.active().filter(slot=slot).exists()):
-                raise
-            if earlier is None:
+            if idempotency_key and (earlier := self.filter(idempotency_key=idempotency_key).first()):
+                return earlier
+            if slot and self.active().filter(slot=slot).exists():
                 raise RefusedError(f"another run of {slot} is not finished") from None
-            run = earlier
-        run.refresh_from_db()
-        return run
+            raise
 
     def active(self) -> Self:
         """Runs that have not ended."""

@@ -291,7 +291,7 @@ class Supervision:
     def write(self, name: str, text: str) -> None:
         """Put a file of ours into the directory, whole or not at all."""
         path = self.directory.path
-        source = path / f".tmp-{self.run.token}-{name}"
+        source = path / f".new-{name}"  # a name that the program, which may already run, does not sweep
         source.write_text(text, encoding="utf-8")
         source.rename(path / name)
 

@@ -215,7 +215,7 @@ class Runs(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("examples", [60, pytest.param(1500, marks=pytest.mark.verify)])
+@pytest.mark.parametrize("examples", [60, pytest.param(600, marks=pytest.mark.verify)])
 def test_no_order_of_events_breaks_a_run(examples, settings, tmp_path):
     settings.RUNS_DIR = tmp_path
     run_state_machine_as_test(

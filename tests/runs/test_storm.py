@@ -35,6 +35,10 @@ for _ in range({runs}):
     Run.objects.start("toy", config={config}, started_by="the storm")
 """
 
+BROKERS = [
+    pytest.param("", id="memory"),
+    pytest.param(os.environ.get("REDIS_URL", ""), id="redis", marks=pytest.mark.redis),
+]
 pytestmark = [pytest.mark.workers, pytest.mark.django_db]  # of which only the kind of database is used
 
 
@@ -49,21 +53,15 @@ def storm(tmp_path, request, django_db_blocker):
             found.end()
 
 
+@pytest.mark.parametrize("storm", BROKERS, indirect=True)
 def test_a_short_storm_loses_and_repeats_no_step(storm):
     storm.rage(runs=4, steps=40, seconds=15, limit=120)
 
 
 @pytest.mark.verify
+@pytest.mark.parametrize("storm", BROKERS, indirect=True)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_long_storm_loses_and_repeats_no_step(storm, seed):
-    storm.rage(runs=8, steps=60, seconds=90, limit=400, seed=seed)
-
-
-@pytest.mark.verify
-@pytest.mark.redis
-@pytest.mark.parametrize("storm", [os.environ.get("REDIS_URL", "")], indirect=True, ids=["redis"])
-@pytest.mark.parametrize("seed", range(3))
-def test_a_long_storm_with_redis_loses_and_repeats_no_step(storm, seed):
     storm.rage(runs=8, steps=60, seconds=90, limit=400, seed=seed)
 
 

@@ -7,11 +7,12 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from lm.config import ConfigError
+from lm.config import ConfigError, from_json
 from runs import host, kinds, transitions
 from runs.models import RefusedError, Run, State, Want, due, sha256
 from runs.transitions import LostError
 from tests.runs.conftest import OTHER, OWNER, check_history, expire, history
+from tests.runs.toy.job import ToyConfig
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,13 @@ def test_a_config_that_cannot_work_starts_nothing(start):
     with pytest.raises(kinds.UnknownKindError, match="no kind of run is called 'nonsense'"):
         Run.objects.start("nonsense", config={})
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("seconds", [1e22, 1e300, 1e-300, -0.0, 0.1, 5.0])
+def test_a_number_that_a_database_writes_its_own_way_keeps_the_config_the_same(seconds, start):
+    run = start({"seconds": seconds})
+    assert sha256(Run.objects.get(pk=run.pk).config) == run.config_sha256
+    assert from_json(ToyConfig, run.config).seconds == seconds
 
 
 def test_the_same_idempotency_key_gives_the_same_run(start):

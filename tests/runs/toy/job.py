@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lm.run_directory import EX_TEMPFAIL, StopSignal, command, numeric_failure
+from lm.run_directory import EX_TEMPFAIL, RunDirectory, StopSignal, command, numeric_failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +73,14 @@ def go_wrong(how: str, path: Path) -> None:
     if how == "hang":
         time.sleep(600)
     if how == "disk_full":
-        with_full_disk(path)
+        write_on_a_full_disk(path)
     if how == "config":
         sys.exit(78)
 
 
-def with_full_disk(path: Path) -> None:
-    """What a write on a full disk raises, seen by the run directory's own code."""
-    from lm.run_directory import RunDirectory
-
-    def full(*_: object) -> None:
+def write_on_a_full_disk(path: Path) -> None:
+    with RunDirectory(path).checkpoint(10**6):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    directory = RunDirectory(path)
-    with directory.checkpoint(10**6) as folder:
-        full(folder)
 
 
 if __name__ == "__main__":
