@@ -2,7 +2,8 @@ import pytest
 from django.test import Client
 
 from annotate.models import Membership, Project, Role, User
-from runs.models import Run
+from runs import transitions
+from runs.models import Run, Worker
 
 
 @pytest.fixture
@@ -69,3 +70,22 @@ def test_a_run_that_waits_shows_its_page(projects):
 
     assert "Queued" in page
     assert "Cancel" in page
+    assert "No worker for the queue light is up" in page
+
+
+def test_a_run_that_waits_says_for_what(projects):
+    run = Run.objects.start("simulated-raters", config={"project": "news"}, scope=projects[0].scope)
+    client = signed_in(a=(projects[0], Role.ADMIN))
+    Worker.objects.create(host="here", pid=1, boot_id="boot", queues=["train"])
+    assert "No worker for the queue light is up" in client.get(f"/runs/{run.pk}/").content.decode()
+
+    Worker.objects.create(host="here", pid=2, boot_id="boot", queues=["light"])
+    assert "takes it within seconds" in client.get(f"/runs/{run.pk}/").content.decode()
+
+    Run.objects.start("simulated-raters", config={"project": "shop"}, scope=projects[1].scope)
+    assert transitions.claim(["light"], "here:2:boot").pk == run.pk
+    waiting = Run.objects.get(scope=projects[1].scope)
+    Run.objects.filter(pk=waiting.pk).update(scope=projects[0].scope)
+    assert (
+        "Every worker for the queue light is at work" in client.get(f"/runs/{waiting.pk}/").content.decode()
+    )
