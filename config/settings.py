@@ -53,6 +53,8 @@ MIDDLEWARE = [
     "config.security.SessionAge",
     "django_htmx.middleware.HtmxMiddleware",
 ]
+# config.security.SecurityHeaders sends what these two ask for, on files and error pages too.
+SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002"]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [

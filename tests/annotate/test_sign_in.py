@@ -106,6 +106,14 @@ def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(alice, name):
     assert "Name and password don’t match." in answer.content.decode()
 
 
+@pytest.mark.django_db
+def test_a_form_with_a_field_left_out_says_what_is_missing():
+    answer = Client().post("/sign-in/", {"username": "alice"})
+
+    assert answer.status_code == 400
+    assert "Give both your name and your password." in answer.content.decode()
+
+
 def test_after_five_wrong_passwords_even_the_right_one_waits(alice):
     alice.set_password("a long enough phrase")
     alice.save()

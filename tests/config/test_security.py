@@ -1,4 +1,8 @@
+import os
 import re
+import secrets
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
@@ -6,6 +10,7 @@ from django.test import Client
 
 from annotate.models import Membership, Project, Role, User
 from config.security import HEADERS
+from config.settings import BASE_DIR
 
 PAGES = ("/sign-in/", "/", "/projects/shop/", "/runs/", "/nothing/", "/sign-in/dead-link/", "/health")
 
@@ -111,3 +116,17 @@ def test_behind_a_tls_proxy_browsers_are_told_to_stay_with_https(client, setting
     settings.SECURE_HSTS_SECONDS = 31536000
 
     assert client.get("/")["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_djangos_own_check_for_servers_finds_nothing(tmp_path):
+    environment = {
+        "PATH": os.environ["PATH"],
+        "RANKLOOP_DATA": str(tmp_path),
+        "RANKLOOP_SECRET_KEY": secrets.token_urlsafe(64),
+        "RANKLOOP_URL": "https://rankloop.example.org",
+    }
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+
+    done = subprocess.run(command, check=False, env=environment, cwd=BASE_DIR, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
