@@ -147,7 +147,7 @@ def _waits_for(run: Run) -> str:
         return ""
     workers = [worker for worker in Worker.objects.all() if worker.alive and run.queue in worker.queues]
     if not workers:
-        return f"No worker for the queue {run.queue} is up. The run starts when there is one; make up starts both."
+        return f"No worker for the queue {run.queue} is up. The run starts when there is one (make up)."
     ahead = Run.objects.filter(queue=run.queue, state=State.RUNNING).count()
     if ahead >= len(workers):
         return f"Every worker for the queue {run.queue} is at work. The run starts when one is free."
