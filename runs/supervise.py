@@ -111,6 +111,7 @@ class Supervision:
             if not self.directory.has_result():
                 self.start(kind)
                 self.follow()
+            self.insist(self.note)  # also what a program wrote whose supervisor died before it could
             self.settle(lambda: self.conclude(kind))
         except (LostError, OperationalError, InterfaceError):
             raise
@@ -174,7 +175,6 @@ class Supervision:
             if time.monotonic() > self.kill_at:
                 self.kill()
         self.kill()  # whatever it left behind
-        self.insist(self.note)
 
     def look(self) -> None:
         """Note progress, keep the lease, see what is asked for and what takes too long."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -124,6 +125,24 @@ def test_three_attempts_without_a_checkpoint_are_a_crash_loop(claimed):
     carry_out(run)
     assert (run.state, run.error_code) == (State.FAILED, "crash_loop")
     assert "the toy broke" in run.error_text
+
+
+def test_a_run_whose_program_ended_unseen_shows_all_its_steps(claimed):
+    run = claimed({"steps": 5})
+    path = run.directory.path
+    path.mkdir(parents=True)
+    (path / "token").write_text("1")
+    (path / "config.json").write_text(json.dumps(run.config))
+    program = ["-m", "tests.runs.toy.job", "--config", str(path / "config.json"), "--output", str(path)]
+    subprocess.run([sys.executable, *program, "--token", "1"], check=True, capture_output=True)
+    expire(run)  # its supervisor died before it could write any of this down
+    again(run)
+
+    carry_out(run)
+
+    assert (run.state, run.step, run.total, run.checkpoint) == (State.SUCCEEDED, 5, 5, 5)
+    assert not (path / "child.json").exists()  # nothing was started again
+    check_history(run)
 
 
 def test_a_result_that_could_not_be_stored_is_stored_without_counting_again(claimed, monkeypatch):
