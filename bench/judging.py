@@ -159,9 +159,13 @@ def _ask(
 ) -> tuple[str, str]:
     """One request; the cookie after it, and the body."""
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
-    connection.request(
-        method, path, urlencode(form) if form else None, headers | ({"Cookie": cookie} if cookie else {})
-    )
+    headers |= {"Cookie": cookie} if cookie else {}
+    body = urlencode(form) if form else None
+    try:
+        connection.request(method, path, body, headers)
+    except ConnectionError:  # the server had closed an idle one
+        connection.close()
+        connection.request(method, path, body, headers)
     response = connection.getresponse()
     body = response.read().decode()
     if response.status not in (200, 302):
