@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import django
@@ -22,7 +22,7 @@ from django.http.request import validate_host
 from django.utils import timezone
 
 from config.filesystems import file_system_of, is_on_a_network
-from config.startup import database_gap
+from config.startup import SQLITE_PRAGMAS, ask_sqlite, database_gap
 from runs import host
 from runs.models import Worker
 
@@ -104,25 +104,18 @@ def sqlite() -> Iterator[Finding]:
             f"{file} is on {file_system_of(file.parent)}, whose locks SQLite can't trust",
             "move RANKLOOP_DATA to a local disk, or use PostgreSQL (DATABASE_URL)",
         )
-    with connection.cursor() as cursor:
-
-        def ask(pragma: str) -> Any:
-            cursor.execute(f"PRAGMA {pragma}")
-            return cursor.fetchone()[0]
-
-        wanted = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 20_000}
-        wrong = [pragma for pragma, value in wanted.items() if ask(pragma) != value]
-        if wrong:
-            yield bad(f"SQLite's {', '.join(wrong)} is not as we set it", "use the settings as they come")
-        if ask("synchronous") < 2:
-            yield warn(
-                "a power cut may lose the last judgments (RANKLOOP_SQLITE_SYNCHRONOUS=NORMAL)",
-                "set it to FULL, unless speed matters more",
-            )
-        try:
-            problem = ask("quick_check")
-        except DatabaseError as error:
-            problem = str(error)
+    wrong = [pragma for pragma, value in SQLITE_PRAGMAS.items() if ask_sqlite(pragma) != value]
+    if wrong:
+        yield bad(f"SQLite's {', '.join(wrong)} is not as we set it", "use the settings as they come")
+    if ask_sqlite("synchronous") < 2:
+        yield warn(
+            "a power cut may lose the last judgments (RANKLOOP_SQLITE_SYNCHRONOUS=NORMAL)",
+            "set it to FULL, unless speed matters more",
+        )
+    try:
+        problem = ask_sqlite("quick_check")
+    except DatabaseError as error:
+        problem = str(error)
     if problem != "ok":
         yield bad(f"the database is damaged: {problem}", "stop everything and restore a back-up")
     else:

@@ -1,6 +1,7 @@
 """What must hold before a server or worker serves: the database fits the code."""
 
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError, connection
@@ -8,6 +9,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from config.environment import refuse, try_later
 from config.filesystems import file_system_of, is_on_a_network
+
+SQLITE_PRAGMAS = {"busy_timeout": 20_000, "journal_mode": "wal", "foreign_keys": 1}  # as our settings ask for
 
 
 def database_gap() -> str:
@@ -43,11 +46,15 @@ def sqlite_gap() -> str:
     if is_on_a_network(file.parent):
         kind = file_system_of(file.parent)
         return f"{file} is on {kind}, where SQLite's locks do not hold; move RANKLOOP_DATA to a local disk"
-    expected = {"busy_timeout": 20_000, "journal_mode": "wal", "foreign_keys": 1}
-    with connection.cursor() as cursor:
-        for pragma, value in expected.items():
-            cursor.execute(f"PRAGMA {pragma}")
-            found = cursor.fetchone()[0]
-            if found != value:
-                return f"SQLite's {pragma} is {found}, not {value}, on {file}"
+    for pragma, value in SQLITE_PRAGMAS.items():
+        found = ask_sqlite(pragma)
+        if found != value:
+            return f"SQLite's {pragma} is {found}, not {value}, on {file}"
     return ""
+
+
+def ask_sqlite(pragma: str) -> Any:
+    """What SQLite itself says of one of its settings."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA {pragma}")
+        return cursor.fetchone()[0]
