@@ -7,7 +7,7 @@ LOCK := $(VENV) -m uv pip compile pyproject.toml --quiet --universal --python-ve
 	--no-emit-index-url --override requirements/no-torch.txt --custom-compile-command "make lock"
 ARGS ?=
 
-.PHONY: help up test verify lint bench lock clean
+.PHONY: help up test verify lint bench starter lock clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PRECIOUS: .venv/made
@@ -18,18 +18,21 @@ help: ## list what can be made
 up: install-web ## start Rankloop here: pages, workers, data directory
 	@exec $(VENV) -m config.up $(ARGS)
 
-test: install-dev ## lint, types and tests on every real part there is; ARGS="--only sqlite -k lease"
+test: install-dev install-torch ## lint, types and tests on every real part there is; ARGS="--only sqlite -k lease"
 	@exec $(VENV) -m tests.run $(ARGS)
 
-verify: install-dev ## the same and the long proofs: seeds, storms, known answers
+verify: install-dev install-torch ## the same and the long proofs: seeds, storms, known answers
 	@exec $(VENV) -m tests.run --verify $(ARGS)
 
-lint: install-dev ## only style and types
+lint: install-dev install-torch ## only style and types
 	@exec $(VENV) -m tests.run --only lint,types
 
-bench: install-dev ## time us beside peers: every program in bench/
+bench: install-dev install-torch ## time us beside peers: every program in bench/
 	@set -e; for program in $(basename $(notdir $(wildcard bench/[a-z]*.py))); do \
 		echo "bench/$$program.py"; $(VENV) -m bench.$$program $(ARGS); done
+
+starter: install-dev install-torch ## make the shipped model anew from its corpus, 40 minutes; ARGS=--compile is faster
+	@$(VENV) -m starter.build $(ARGS)
 
 lock: install-dev ## resolve pyproject.toml anew into requirements/; ARGS=--upgrade takes what is newest
 	@$(LOCK) $(ARGS) --extra web -o requirements/web.txt
@@ -52,6 +55,10 @@ install-%: .venv/made
 		echo "installing requirements/$*.txt"; \
 		$(PIP) --requirement requirements/$*.txt && echo "$$note" > .venv/$*; \
 	fi
+
+# torch comes without a hash, for its builds differ by machine; with it what else the trainer imports.
+install-torch: .venv/made
+	@$(VENV) -m config.install train
 
 .venv/made:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: sudo apt install python3 python3-venv"; exit 1; }

@@ -88,6 +88,10 @@ class Response(Record):
     policy: str
     seed: int | None = None
     logprob: float | None = None  # of the whole response, in nats
+    reference_logprob: float | None = None  # the same words under the reference
+    reward: float | None = None
+    ended: bool | None = None  # whether the policy stopped by itself
+    tokens: tuple[int, ...] | None = None  # as drawn, the stop token included
     settings: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -105,6 +109,26 @@ class Demonstration(Record):
 
     def __post_init__(self) -> None:
         _check_prompt(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation(Record):
+    """A line of a corpus: turns to learn from, and what is known of each of the assistant's."""
+
+    messages: tuple[Message, ...]
+    properties: tuple[Mapping[str, float] | None, ...] | None = None  # one entry for each assistant message
+
+    def __post_init__(self) -> None:
+        _check_prompt(self)
+        responses = sum(message.role == "assistant" for message in self.messages)
+        if self.properties is None:
+            return
+        if len(self.properties) != responses:
+            problem = f"must have {responses} entries, one for each assistant message"
+            raise self._refuse("properties", problem)
+        values = [value for entry in self.properties if entry for value in entry.values()]
+        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+            raise self._refuse("properties", "must hold numbers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,8 +284,8 @@ def _check_values(value: Any, *, field: str, depth: int) -> None:
         raise RecordError(f"must be a finite number, not {value}", field=field, value=value)
 
 
-def _check_prompt(record: Prompt | Response | Demonstration | Pair) -> None:
-    if not isinstance(record, Demonstration) and not record.prompt_id.strip():
+def _check_prompt(record: Prompt | Response | Demonstration | Conversation | Pair) -> None:
+    if not isinstance(record, Demonstration | Conversation) and not record.prompt_id.strip():
         raise record._refuse("prompt_id", "must not be blank")
     if record.messages is not None and not record.messages:
         raise record._refuse("messages", "must hold at least one message")

@@ -142,6 +142,21 @@ class RunDirectory:
         except FileNotFoundError:
             return 0
 
+    def find(self, path: Path) -> Path:
+        """Where an input is: a relative path is looked up here first, as `input/…`, then where we started."""
+        return self.path / path if not path.is_absolute() and (self.path / path).exists() else path
+
+    def bring(self, folder: Path, name: str) -> Path:
+        """Keep a folder's files as `input/NAME`, hard-linked where the disk allows it; the relative path."""
+        target = self.path / "input" / name
+        if not target.is_dir():
+            aside = target.with_name(f".tmp-{name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder, aside, copy_function=_link)
+            aside.rename(target)
+        return target.relative_to(self.path)
+
     def free_bytes(self) -> int:
         """What the disk still holds."""
         return shutil.disk_usage(self.path).free
@@ -349,6 +364,14 @@ def replaced() -> NoReturn:
     """End the run because another child has taken it over."""
     logger.warning("another child has taken this run over; nothing more is written")
     sys.exit(EX_TEMPFAIL)
+
+
+def _link(source: str, target: str) -> None:
+    """One file under a second name, or a copy of it on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _files(folder: Path) -> list[Path]:

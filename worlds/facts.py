@@ -62,7 +62,7 @@ KINDS: tuple[dict[str, tuple[str, str]], ...] = (
         "room": ("how much|fit|hold|pack", ""),
         "extra": (
             "special|feature|extra",
-            r"(?:\bit (?:even |also )?(?:has|come with|integrate)|feature is|you will love)"
+            r"(?:\bit (?:even |also )?(?:has|come with|integrate)|feature is|you will love|happy with)"
             r" (?:an? |the )?(?!all )(\w+(?: (?!and|which|that|for|with|in|on|to|of|too)\w+)?)\b",
         ),
     },
@@ -85,7 +85,7 @@ KINDS: tuple[dict[str, tuple[str, str]], ...] = (
         "ticket": ("how much(?: is|\\?)|cost|price|entry", ""),
     },
     {  # dishes to cook
-        "time": ("how long|does it take|minute|ready", ""),
+        "time": ("how long|how many minute|does it take|minute|ready", ""),
         "serves": ("how many|serve|enough|portion", ""),
         "heat": ("heat|hot|oven|temperature", r"\b(?:low|medium|high|gentle|hot|warm|cool) (?:heat|oven)\b"),
         "key": (
@@ -94,13 +94,13 @@ KINDS: tuple[dict[str, tuple[str, str]], ...] = (
         ),
         "step": (
             "trick|careful|important|mistake|what next",
-            r"\b(?:remember to|make sure you|it is best to) (\w+ \w+)\b",
+            r"\b(?:remember to|make sure you|it is best to|require that you|(?:result|finish),) (\w+ \w+)\b",
         ),
     },
     {  # orders
         "status": (
             "status|where is|where|happening",
-            r"\b(?:is|it|been|status) (packed|delayed|on the way|out for delivery|back in stock"
+            r"\b(?:is:?|it|been|status) (packed|delayed|on the way|out for delivery|back in stock"
             r"|waiting for payment|ready for pickup|lost|cancelled|sold out)\b",
         ),
         "arrives": ("when|arrive|come|delivery|get here", rf"\b(?:{DAY})\b"),
@@ -137,7 +137,7 @@ KINDS: tuple[dict[str, tuple[str, str]], ...] = (
         "guests": ("how many|guest|big", ""),
     },
 )
-CUES = {key: re.compile(rf"\b(?:{cues}|{key})") for kind in KINDS for key, (cues, _) in kind.items()}
+CUES = {key: re.compile(rf"\b(?:{cues}|(?<!\ba ){key})") for kind in KINDS for key, (cues, _) in kind.items()}
 FORMS = {key: re.compile(form) for kind in KINDS for key, (_, form) in kind.items() if form}
 ROUND_NUMBER = re.compile(rf"\b(?:about|around|nearly|only|over|up to|at least|at most) ({NUMBER})\b")
 EXPLANATION = frozenset(KINDS[4])

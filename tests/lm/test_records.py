@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lm.records import (
     LINE_LIMIT,
+    Conversation,
     Demonstration,
     Message,
     Pair,
@@ -32,9 +33,17 @@ MESSAGES = st.lists(
 ).map(tuple)
 SETTINGS = st.dictionaries(TEXT, st.none() | st.booleans() | WHOLE | FINITE | TEXT | st.lists(FINITE))
 
+
+def conversations(messages: tuple[Message, ...]) -> st.SearchStrategy[Conversation]:
+    responses = sum(message.role == "assistant" for message in messages)
+    entries = st.lists(st.none() | st.dictionaries(TEXT, FINITE), min_size=responses, max_size=responses)
+    return st.builds(Conversation, messages=st.just(messages), properties=st.none() | entries.map(tuple))
+
+
 RECORDS = st.one_of(
     st.builds(Prompt, prompt_id=NAME, messages=MESSAGES, tags=st.lists(TEXT).map(tuple)),
     st.builds(Demonstration, messages=MESSAGES, response=TEXT),
+    MESSAGES.flatmap(conversations),
     st.builds(
         Response,
         prompt_id=NAME,
@@ -99,6 +108,32 @@ def test_a_pair_is_written_with_every_field():
 def test_a_plain_prompt_is_one_message():
     line = b'{"prompt_id": "p", "prompt": "How much is it?"}'
     assert parse(line, Prompt) == Prompt(prompt_id="p", messages=ASK)
+
+
+TURNS = (*ASK, Message(role="assistant", content="$5."), *ASK, Message(role="assistant", content="Again $5."))
+
+
+def test_a_conversation_may_say_nothing_of_its_responses():
+    assert Conversation(messages=TURNS).properties is None
+    assert Conversation(messages=TURNS, properties=(None, {"right": 1.0})).properties[1] == {"right": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("properties", "problem"),
+    [
+        ([], "2 entries, one for each assistant message"),
+        ([None], "2 entries"),
+        ([None, None, None], "2 entries"),
+        ([None, {"right": "yes"}], "numbers"),
+        ([None, {"right": True}], "numbers"),
+        ([None, 3], "object"),
+        ({"right": 1}, "list"),
+    ],
+)
+def test_what_a_conversation_says_of_its_responses_must_fit(properties: object, problem: str):
+    line = json.dumps({"messages": [turn.to_json() for turn in TURNS], "properties": properties})
+    with pytest.raises(RecordError, match=f"properties.*{problem}"):
+        parse(line.encode(), Conversation)
 
 
 def test_a_record_never_changes():
