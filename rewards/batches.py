@@ -1,0 +1,270 @@
+"""Preferences as token ids: each response tokenised once, its pairs grouped by prompt and by judgment."""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lm import records
+from lm.config import ConfigError
+from lm.records import Message, Pair, Response
+from lm.tokens import Chat
+from rewards.bradley_terry import TIE, WIN
+
+logger = logging.getLogger(__name__)
+FOLDS = 5
+COLUMNS = ("chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment")
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Pairs that point at their responses; all tensors have one entry for each pair, on the CPU."""
+
+    prompts: list[list[int]]  # of each distinct response
+    responses: list[list[int]]
+    chosen: Tensor  # places in the two lists
+    rejected: Tensor
+    tie: Tensor  # bool; "all bad" is a tie too
+    all_bad: Tensor  # bool
+    weight: Tensor  # float64
+    margin: Tensor  # float64
+    prompt: Tensor  # number of the prompt
+    judgment: Tensor  # number of the judgment
+    prompt_ids: list[str]  # by number of the prompt
+    dropped: int  # pairs left out, over-long
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def outcomes(self) -> Tensor:
+        """Of each pair for the chosen response: WIN or TIE."""
+        return torch.where(self.tie, TIE, WIN)
+
+    @property
+    def decided(self) -> Tensor:
+        """Which pairs say that one response is better."""
+        return ~self.tie
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each distinct response."""
+        return torch.tensor([len(response) for response in self.responses])
+
+    @property
+    def judgments(self) -> int:
+        """How many raters' answers the pairs come from."""
+        return len(self.judgment.unique())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all distinct responses with their prompts."""
+        return sum(map(len, self.prompts)) + sum(map(len, self.responses))
+
+    def where(self, kept: Tensor) -> "Preferences":
+        """Only these pairs; prompts, judgments and responses keep their numbers."""
+        return replace(self, **{name: getattr(self, name)[kept] for name in COLUMNS})
+
+    def counts(self) -> dict[str, int]:
+        """What there is, for a run's result."""
+        return {
+            "pairs": len(self),
+            "judgments": self.judgments,
+            "prompts": len(self.prompt.unique()),
+            "ties": int(self.tie.sum()),
+            "all_bad": int(self.all_bad.sum()),
+            "dropped": self.dropped,
+        }
+
+    def folds(self, seed: int) -> Tensor:
+        """Which fold each pair is in: all pairs of a prompt are in one, whatever else the file holds."""
+        of_prompt = torch.tensor([fold_of(prompt_id, seed) for prompt_id in self.prompt_ids])
+        return of_prompt[self.prompt]
+
+
+def fold_of(prompt_id: str, seed: int) -> int:
+    """The fold of a prompt: the same in every file."""
+    digest = hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % FOLDS
+
+
+def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
+    """Read pairs.jsonl; over-long pairs are left out whole, for a cut response would be judged as cut."""
+    items = Items(chat)
+    prompts: dict[str, int] = {}
+    judgments: dict[object, int] = {}
+    rows: list[tuple[int, int, bool, bool, float, float, int, int]] = []
+    count = dropped = 0
+    for pair in _read(path, Pair, "pairs"):
+        if pair.weight == 0:
+            continue
+        count += 1
+        chosen, rejected = items.add(pair.messages, pair.chosen), items.add(pair.messages, pair.rejected)
+        if max(items.length(chosen), items.length(rejected)) > max_length:
+            dropped += 1
+            continue
+        judgment = count if pair.judgment_id is None else (pair.judgment_id, pair.prompt_id)
+        rows.append(
+            (
+                chosen,
+                rejected,
+                pair.tie,
+                pair.all_bad,
+                weight_of(pair),
+                0.0 if pair.tie else pair.margin or 0.0,
+                prompts.setdefault(pair.prompt_id, len(prompts)),
+                judgments.setdefault(judgment, len(judgments)),
+            )
+        )
+    if not count:
+        raise ConfigError(f"pairs is {str(path)!r}, which holds no pair of a weight above 0")
+    if dropped:
+        logger.warning("%d of %d pairs are left out: over %d tokens", dropped, count, max_length)
+    if dropped == count:
+        raise ConfigError(f"pairs is {str(path)!r}, whose {count} pairs are all over {max_length} tokens")
+    columns = [
+        torch.tensor(column, dtype=torch.float64 if isinstance(column[0], float) else None)
+        for column in zip(*rows, strict=True)
+    ]
+    found = Preferences(
+        prompts=items.prompts,
+        responses=items.responses,
+        prompt_ids=list(prompts),
+        dropped=dropped,
+        **dict(zip(COLUMNS, columns, strict=True)),
+    )
+    if not found.decided.any():
+        raise ConfigError(
+            f"pairs is {str(path)!r}, whose {len(found)} pairs are all ties: "
+            "none says which response is better"
+        )
+    return compact(found)
+
+
+def longest_row(model: PreTrainedModel, limit: int = sys.maxsize) -> int:
+    """The most tokens that a prompt and its response may have together."""
+    return min(limit, getattr(model.config, "max_position_embeddings", sys.maxsize))
+
+
+def weight_of(pair: Pair) -> float:
+    """What a pair counts: 1/(K-1) in a judgment of K responses, unless the file gives another weight."""
+    return 1 / (pair.size - 1) if pair.weight == 1 else pair.weight
+
+
+def compact(preferences: Preferences) -> Preferences:
+    """The same pairs without the responses that none of them has."""
+    kept, places = torch.cat([preferences.chosen, preferences.rejected]).unique(return_inverse=True)
+    count = len(preferences)
+    return replace(
+        preferences,
+        prompts=_pick(preferences.prompts, kept),
+        responses=_pick(preferences.responses, kept),
+        chosen=places[:count],
+        rejected=places[count:],
+    )
+
+
+def read_samples(
+    path: Path, chat: Chat, *, max_length: int
+) -> tuple[list[Response], list[list[int]], list[list[int]]]:
+    """Read responses.jsonl: its records, and the token ids of their prompts and responses."""
+    found = list(_read(path, Response, "responses"))
+    if not found:
+        raise ConfigError(f"responses is {str(path)!r}, which holds no response")
+    prompts, responses = [], []
+    known: dict[tuple[Message, ...], list[int]] = {}
+    for number, record in enumerate(found, start=1):
+        if record.messages is None:
+            raise ConfigError(f"responses is {str(path)!r}, whose record {number} has no messages")
+        if record.messages not in known:
+            known[record.messages] = chat.prompt(record.messages)
+        prompts.append(known[record.messages])
+        responses.append(response_ids(record, chat))
+        length = len(prompts[-1]) + len(responses[-1])
+        if length > max_length:
+            raise ConfigError(
+                f"responses is {str(path)!r}, whose record {number} has {length} tokens, over {max_length}"
+            )
+    return found, prompts, responses
+
+
+def response_ids(record: Response, chat: Chat) -> list[int]:
+    """The tokens as they were drawn; without them the text's, ended unless the record says otherwise."""
+    if record.tokens is None:
+        return chat.response(record.response, ended=record.ended is not False)
+    size = len(chat.tokenizer)
+    if not all(0 <= token < size for token in record.tokens):
+        raise ConfigError(
+            f"tokens of a response to {record.prompt_id!r} are of another tokenizer: this one has {size}"
+        )
+    return list(record.tokens)
+
+
+def steps(preferences: Preferences, batch_size: int, *, seed: int, epoch: int) -> Iterator[Tensor]:
+    """The pairs of each step: those of `batch_size` prompts, in an order that seed and epoch fix."""
+    present = preferences.prompt.unique()
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    shuffled = present[torch.randperm(len(present), generator=generator)]
+    for prompts in shuffled.split(batch_size):
+        yield torch.isin(preferences.prompt, prompts).nonzero()[:, 0]
+
+
+def micro_batches(preferences: Preferences, pairs: Tensor, tokens: int) -> Iterator[Tensor]:
+    """A step's pairs in parts of about this many tokens, padding counted; a prompt stays whole.
+
+    So each response goes through the model once in a step, however many pairs it is in.
+    """
+    part: list[Tensor] = []
+    rows = longest = 0
+    for prompt in preferences.prompt[pairs].unique().tolist():
+        of_prompt = pairs[preferences.prompt[pairs] == prompt]
+        items = torch.cat([preferences.chosen[of_prompt], preferences.rejected[of_prompt]]).unique().tolist()
+        length = max(len(preferences.prompts[item]) + len(preferences.responses[item]) for item in items)
+        if part and (rows + len(items)) * max(longest, length) > tokens:
+            yield torch.cat(part)
+            part, rows, longest = [], 0, 0
+        part.append(of_prompt)
+        rows, longest = rows + len(items), max(longest, length)
+    yield torch.cat(part)
+
+
+class Items:
+    """Distinct responses, each tokenised when it is first met."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.prompts: list[list[int]] = []
+        self.responses: list[list[int]] = []
+        self._places: dict[tuple[tuple[Message, ...], str], int] = {}
+        self._prompts: dict[tuple[Message, ...], list[int]] = {}
+
+    def add(self, messages: tuple[Message, ...], text: str) -> int:
+        """The place of this response."""
+        if (messages, text) not in self._places:
+            if messages not in self._prompts:
+                self._prompts[messages] = self.chat.prompt(messages)
+            self._places[messages, text] = len(self.responses)
+            self.prompts.append(self._prompts[messages])
+            self.responses.append(self.chat.response(text))
+        return self._places[messages, text]
+
+    def length(self, place: int) -> int:
+        """Tokens of the response with its prompt."""
+        return len(self.prompts[place]) + len(self.responses[place])
+
+
+def _pick(rows: Sequence[list[int]], places: Tensor) -> list[list[int]]:
+    return [rows[place] for place in places.tolist()]
+
+
+def _read(path: Path, record: type[records.R], name: str) -> Iterator[records.R]:
+    try:
+        yield from records.read(path, record)
+    except OSError as error:
+        raise ConfigError(f"{name} is {str(path)!r}, which can't be read: {error.strerror}") from error

@@ -1,0 +1,211 @@
+"""Fine-tuning all weights of a reward model: a linear head on the state at the last token, both learning."""
+
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lm import backbone, logprobs
+from lm.run_directory import EX_TEMPFAIL, RunDirectory, numeric_failure
+from rewards import batches
+from rewards.batches import Preferences
+from rewards.bradley_terry import davidson_loss, preference_loss
+from rewards.config import RewardConfig
+
+SMALL = 15_000_000  # parameters; below, a model is fast and forgiving enough for more passes
+WARM_UP, FLOOR = 0.03, 0.1  # shares: of the steps, and of the peak at the end
+WIDTH_RATE = 1e-2  # learning rate of the ties' width, one number
+CLIP = 1.0  # of the gradient's norm
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the config leaves to the model's size, decided."""
+
+    epochs: int
+    learning_rate: float
+    steps: int
+
+    @classmethod
+    def of(cls, config: RewardConfig, model: PreTrainedModel, preferences: Preferences) -> "Plan":
+        """The plan for this model and these pairs."""
+        size = sum(parameter.numel() for parameter in model.parameters())
+        epochs = config.epochs or (3 if size <= SMALL else 1)
+        each = math.ceil(len(preferences.prompt.unique()) / config.batch_size)
+        return cls(epochs, config.learning_rate or rate_for(size), epochs * each)
+
+
+def rate_for(size: int) -> float:
+    """The peak learning rate for a model of this many parameters."""
+    table = [(SMALL, 3e-4), (500_000_000, 1e-5), (2_000_000_000, 5e-6)]
+    return next((rate for limit, rate in table if size <= limit), 3e-6)
+
+
+class Learner:
+    """A model with a scalar head, and all that its training must remember."""
+
+    def __init__(
+        self, model: PreTrainedModel, *, ties: bool, tie_share: float, seed: int, device: str
+    ) -> None:
+        self.model, self.ties, self.device = model, ties, device
+        size = model.config.hidden_size
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(size, generator=generator) / math.sqrt(size + 1)  # N(0, 1/(d+1)), bias 0
+        self.weight = weight.to(device).requires_grad_()
+        # At equal rewards P(tie) = nu / (2 + nu), so this is the width where all pairs are equal.
+        width = math.log(2 * tie_share / (1 - tie_share)) if ties else 0.0
+        self.log_width = torch.tensor(width, device=device, requires_grad=ties)
+        self.parameters: dict[str, Tensor] = {
+            f"model.{name}": value for name, value in model.named_parameters()
+        }
+        self.parameters["head.weight"] = self.weight
+        groups = [{"params": list(self.parameters.values()), "share": True}]
+        if ties:
+            self.parameters["head.log_width"] = self.log_width
+            groups.append({"params": [self.log_width], "share": False})
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-5, weight_decay=0.0)
+
+    @property
+    def tie_width(self) -> float:
+        """The ties' width nu; 0 where ties aren't learned."""
+        return float(self.log_width.detach().exp()) if self.ties else 0.0
+
+    def differences(self, preferences: Preferences, pairs: Tensor, precision: str) -> Tensor:
+        """Rewards of the chosen less those of the rejected; each response goes through the model once."""
+        both = torch.cat([preferences.chosen[pairs], preferences.rejected[pairs]])
+        items, places = both.unique(return_inverse=True)
+        rewards = self.rewards(preferences, items.tolist(), precision)
+        chosen, rejected = rewards[places.to(rewards.device)].view(2, -1)
+        return chosen - rejected
+
+    def rewards(self, preferences: Preferences, items: list[int], precision: str) -> Tensor:
+        """Rewards of these responses, not normalised."""
+        prompts = [preferences.prompts[item] for item in items]
+        responses = [preferences.responses[item] for item in items]
+        with backbone.computing(self.device, precision):
+            last = logprobs.score(self.model, prompts, responses, with_logprobs=False).last
+        return last.float() @ self.weight
+
+    def loss(self, differences: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
+        """The pairs' weighted mean."""
+        device = differences.device
+        tie, margin, weight = (
+            column[pairs].to(device) for column in (preferences.tie, preferences.margin, preferences.weight)
+        )
+        margin, weight = margin.float(), weight.float()
+        if self.ties:
+            return davidson_loss(differences - margin, tie, self.log_width, weight=weight)
+        zero, probability = torch.zeros_like(differences), torch.where(tie, 0.5, 1.0)
+        return preference_loss(differences, zero, margin=margin, probability=probability, weight=weight)
+
+    def save(self, folder: Path) -> None:
+        """Weights and optimizer state, exactly."""
+        tensors = {name: value.detach() for name, value in self.parameters.items()}
+        for name, value in self.parameters.items():
+            for key, state in self.optimizer.state.get(value, {}).items():
+                tensors[f"{key}:{name}"] = state
+        save_file(
+            {name: value.contiguous().cpu() for name, value in tensors.items()}, folder / "state.safetensors"
+        )
+
+    @torch.no_grad()
+    def load(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        tensors = load_file(folder / "state.safetensors")
+        for name, value in self.parameters.items():
+            value.copy_(tensors[name])
+            state = {}
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if f"{key}:{name}" in tensors:
+                    device = "cpu" if key == "step" else value.device
+                    state[key] = tensors[f"{key}:{name}"].to(device)
+            if state:
+                self.optimizer.state[value] = state
+
+
+def fine_tune(
+    learner: Learner,
+    preferences: Preferences,
+    plan: Plan,
+    config: RewardConfig,
+    directory: RunDirectory,
+    *,
+    step: int,  # done already
+    report: Callable[..., None],
+    stop: Callable[[], bool],
+) -> int:
+    """Train to the end, with checkpoints; the tokens that went through the model."""
+    tokens = 0
+    for pairs in itertools.islice(_all_steps(preferences, plan, config), step, None):
+        began = time.monotonic()
+        rate = plan.learning_rate * schedule(step, plan.steps)
+        for group in learner.optimizer.param_groups:
+            group["lr"] = rate if group["share"] else WIDTH_RATE * schedule(step, plan.steps)
+        loss, accuracy, seen = accumulate(learner, preferences, pairs, config)
+        norm = torch.nn.utils.clip_grad_norm_(list(learner.parameters.values()), CLIP)
+        if not math.isfinite(loss) or not math.isfinite(float(norm)):
+            numeric_failure(f"the loss is {loss} and the gradient's norm {float(norm)} at step {step + 1}")
+        learner.optimizer.step()
+        step += 1
+        tokens += seen
+        report(
+            "training",
+            loss=loss,
+            accuracy=accuracy,
+            learning_rate=rate,
+            gradient_norm=float(norm),
+            tokens_per_second=seen / (time.monotonic() - began),
+        )
+        if step % config.checkpoint_every == 0 or step == plan.steps or stop():
+            with directory.checkpoint(step) as folder:
+                learner.save(folder)
+        if stop():
+            sys.exit(EX_TEMPFAIL)
+    return tokens
+
+
+def accumulate(
+    learner: Learner, preferences: Preferences, pairs: Tensor, config: RewardConfig
+) -> tuple[float, float | None, int]:
+    """Leave a step's gradient in the parameters: the loss, the share ordered rightly, and the tokens.
+
+    Each part counts by its share of the step's weight, so that it doesn't matter how the step is parted.
+    """
+    learner.optimizer.zero_grad()
+    total = float(preferences.weight[pairs].sum())
+    loss = right = decided = 0.0
+    tokens = 0
+    for part in batches.micro_batches(preferences, pairs, config.micro_batch_tokens):
+        differences = learner.differences(preferences, part, config.precision)
+        share = float(preferences.weight[part].sum()) / total
+        part_loss = share * learner.loss(differences, preferences, part)
+        part_loss.backward()
+        loss += float(part_loss.detach())
+        ordered = differences.detach().cpu()[preferences.decided[part]]
+        right += float((ordered > 0).sum() + 0.5 * (ordered == 0).sum())
+        decided += len(ordered)
+        items = torch.cat([preferences.chosen[part], preferences.rejected[part]]).unique().tolist()
+        tokens += sum(len(preferences.prompts[item]) + len(preferences.responses[item]) for item in items)
+    return loss, right / decided if decided else None, tokens
+
+
+def schedule(step: int, steps: int) -> float:
+    """The learning rate's share of its peak: a short linear warm-up, then a cosine to a tenth."""
+    warm_up = max(1, round(WARM_UP * steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _all_steps(preferences: Preferences, plan: Plan, config: RewardConfig) -> Iterator[Tensor]:
+    for epoch in range(plan.epochs):
+        yield from batches.steps(preferences, config.batch_size, seed=config.seed, epoch=epoch)

@@ -1,0 +1,353 @@
+"""Train a reward model on raters' preferences.
+
+    python -m rewards.train --model DIR --pairs F [--eval-pairs F] [--samples DIR] --output DIR
+
+`head` fits a linear head to the frozen model's features within seconds; `full` fine-tunes all weights.
+`auto` takes the head below 500 judgments, and above trains both and keeps the better on held-out prompts.
+"""
+
+import logging
+import math
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lm import backbone
+from lm.config import EX_CONFIG, ConfigError
+from lm.records import RecordError
+from lm.run_directory import EX_TEMPFAIL, Checkpoint, RunDirectory, StopSignal, command, numeric_failure
+from lm.tokens import Chat
+from rewards import features, head
+from rewards.batches import FOLDS, Preferences, compact, longest_row, read_pairs, read_samples
+from rewards.config import RewardConfig
+from rewards.evaluate import logits_of, measure
+from rewards.fine_tuning import Learner, Plan, fine_tune
+from rewards.head import Head
+from rewards.reward_model import RewardModel, last_states, trunk_digest
+
+logger = logging.getLogger(__name__)
+FEW = 500  # judgments; below, fine-tuning was no better than the head and far slower
+LEAST_SLOPE = 0.05  # calibration can't make a model less sure than this share of what it claims
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the run starts from, read and checked."""
+
+    folder: Path
+    digest: str
+    chat: Chat
+    device: str
+    pairs: Preferences
+    eval_pairs: Preferences | None
+    samples: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trained reward model, the log-odds that it claims for unseen pairs, and the tokens it took."""
+
+    reward_model: RewardModel
+    figures: dict[str, Any]
+    tokens: int
+
+
+class Progress:
+    """The steps of all phases, counted together."""
+
+    def __init__(self, directory: RunDirectory, *, step: int, total: int, stop: Callable[[], bool]) -> None:
+        self.directory, self.step, self.total, self.stop = directory, step, total, stop
+
+    def __call__(self, phase: str, **metrics: float | int | str | None) -> None:
+        """Say that a step of this phase is done."""
+        self.step += 1
+        self.directory.report(step=self.step, total=self.total, phase=phase, **metrics)
+
+    def pause(self) -> None:
+        """End the process if it has been asked to; what has no checkpoint takes seconds to do again."""
+        if self.stop():
+            sys.exit(EX_TEMPFAIL)
+
+
+def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Carry out the run; gives its result, the model being saved."""
+    began = time.monotonic()
+    checkpoint = directory.latest_checkpoint()
+    step = directory.resume(checkpoint.step if checkpoint else 0)
+    device = backbone.pick_device(config.device)
+    folder = backbone.model_folder(directory.find(config.model))
+    chat = Chat.load(folder)
+    model = backbone.load(folder, device=device)
+    read = partial(read_pairs, chat=chat, max_length=longest_row(model, config.max_length))
+    given = Given(
+        folder=folder,
+        digest=trunk_digest(folder),
+        chat=chat,
+        device=device,
+        pairs=read(directory.find(config.pairs)),
+        eval_pairs=read(directory.find(config.eval_pairs)) if config.eval_pairs else None,
+        samples=directory.find(config.samples) if config.samples else None,
+    )
+    methods = _methods(config, given.pairs)
+    trained_on, held_out = _split(given, config.seed)
+    plan = Plan.of(config, model, trained_on) if "full" in methods else None
+    feature_steps = math.ceil(len(given.pairs.responses) / features.CHUNK) + 2
+    total = (plan.steps if plan else 0) + (feature_steps if "head" in methods else 0)
+    progress = Progress(directory, step=step, total=total, stop=stop)
+
+    found: dict[str, Candidate] = {}
+    if plan:
+        arguments = (given, trained_on, held_out, model, plan, checkpoint)
+        found["full"] = train_full(config, *arguments, progress=progress)
+        if "head" in methods:
+            model = backbone.load(folder, device=device)  # the other one has moved
+    if "head" in methods:
+        found["head"] = train_head(config, given, model, held_out, progress=progress)
+    name = max(found, key=lambda name: (found[name].figures["eval_accuracy"] or 0, name == "head"))
+    best = found[name]
+    best.reward_model.save(directory.path / "model")
+    seconds = time.monotonic() - began
+    return {
+        "train": name,
+        **{f"{name}_accuracy": each.figures["eval_accuracy"] for name, each in found.items()},
+        **given.pairs.counts(),
+        **best.figures,
+        "gain": best.reward_model.head.gain,
+        "bias": best.reward_model.head.bias,
+        "tie_width": best.reward_model.tie_width,
+        "logits_per_reward": best.reward_model.logits_per_reward,
+        "members": len(best.reward_model.head.weights),
+        "trunk": best.reward_model.trunk_digest,
+        "epochs": plan.epochs if plan and name == "full" else None,
+        "learning_rate": plan.learning_rate if plan and name == "full" else None,
+        "seconds": seconds,
+        "examples_per_second": len(given.pairs) * (plan.epochs if plan and name == "full" else 1) / seconds,
+        "tokens_per_second": sum(each.tokens for each in found.values()) / seconds,
+        "peak_memory_bytes": _peak_memory(device),
+    }
+
+
+def train_head(
+    config: RewardConfig, given: Given, model: PreTrainedModel, held_out: Tensor, *, progress: Progress
+) -> Candidate:
+    """Fit the head to all pairs; its figures are of heads that have not seen the prompt."""
+    pairs = given.pairs
+    total = len(pairs.responses)
+
+    def show(done: int) -> None:
+        progress("features", responses=done, of=total)
+        progress.pause()
+
+    def extract(prompts: list[list[int]], responses: list[list[int]], progress: Any = None) -> Tensor:
+        with backbone.computing(given.device, config.precision):
+            return features.extract(
+                model, prompts, responses, batch_tokens=config.micro_batch_tokens, progress=progress
+            )
+
+    states = extract(pairs.prompts, pairs.responses, show)
+    reference, tokens = states, pairs.tokens
+    if given.samples:
+        stored = _stored_features(given.samples, given.digest)
+        if stored is not None:
+            reference = stored
+        else:
+            prompts, responses = _samples(config, given, model)
+            reference = extract(prompts, responses)
+            tokens += sum(map(len, prompts)) + sum(map(len, responses))
+    if not bool(states.isfinite().all()) or not bool(reference.isfinite().all()):
+        numeric_failure("the model's features are not all finite")
+    progress("fitting", members=config.members)
+    fitted, tie_width, unseen = head.fit(
+        states,
+        pairs,
+        reference,
+        folds=pairs.folds(config.seed),
+        penalty=config.penalty,
+        members=config.members,
+        pessimism=config.pessimism,
+        ties=config.ties,
+        seed=config.seed,
+    )
+    figures, slope = _measure(unseen, pairs)
+    progress("members", members=config.members, tie_width=tie_width, accuracy=figures["eval_accuracy"])
+    if "full" in _methods(config, pairs) and given.eval_pairs is None:  # compare on the same pairs
+        figures = _measure(unseen, pairs, only=held_out)[0]
+    reward_model = RewardModel(
+        fitted,
+        folder=given.folder,
+        trunk_digest=given.digest,
+        frozen_trunk=True,
+        tie_width=tie_width,
+        logits_per_reward=fitted.claimed_logits * slope,
+        device=given.device,
+        model=model,
+        chat=given.chat,
+    )
+    if given.eval_pairs:
+        figures = _fresh(reward_model, given.eval_pairs, config)
+    return Candidate(reward_model, figures, tokens)
+
+
+def train_full(
+    config: RewardConfig,
+    given: Given,
+    trained_on: Preferences,
+    held_out: Tensor,
+    model: PreTrainedModel,
+    plan: Plan,
+    checkpoint: Checkpoint | None,
+    *,
+    progress: Progress,
+) -> Candidate:
+    """Fine-tune all weights; its figures are of the held-out prompts, or of the evaluation's pairs."""
+    learner = Learner(
+        model,
+        ties=config.ties == "davidson" and bool(trained_on.tie.any()),
+        tie_share=float(trained_on.tie.double().mean()),
+        seed=config.seed,
+        device=given.device,
+    )
+    if checkpoint:
+        learner.load(checkpoint.path)
+    tokens = fine_tune(
+        learner,
+        trained_on,
+        plan,
+        config,
+        progress.directory,
+        step=checkpoint.step if checkpoint else 0,
+        report=progress,
+        stop=progress.stop,
+    )
+    states = partial(last_states, model, batch_tokens=config.micro_batch_tokens)
+    with torch.no_grad(), backbone.computing(given.device, config.precision):
+        reference = states(*_samples(config, given, model))
+        unseen = compact(given.pairs.where(held_out)) if held_out.any() else None
+        found = states(unseen.prompts, unseen.responses) if unseen else None
+    weight = learner.weight.detach()
+    size = len(weight)
+    fitted = Head.normalised(
+        weight.new_zeros(size),
+        weight.new_ones(size),
+        weight[None],
+        reference=reference,
+        pessimism=config.pessimism,
+    )
+    figures: dict[str, Any] = {"eval_accuracy": None}
+    slope = 1.0
+    if unseen and found is not None:
+        rewards = (fitted(found) * fitted.claimed_logits).cpu()
+        figures, slope = _measure(rewards[unseen.chosen] - rewards[unseen.rejected], unseen)
+    reward_model = RewardModel(
+        fitted,
+        folder=given.folder,
+        trunk_digest=given.digest,
+        frozen_trunk=False,
+        tie_width=learner.tie_width,
+        logits_per_reward=fitted.claimed_logits * slope,
+        device=given.device,
+        model=model,
+        chat=given.chat,
+    )
+    if given.eval_pairs:
+        figures = _fresh(reward_model, given.eval_pairs, config)
+    return Candidate(reward_model, figures, tokens)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Carry out one run directory."""
+    config, directory, _ = command(RewardConfig, argv)
+    stop = StopSignal()
+    try:
+        result = train(config, directory, lambda: stop.asked)
+    except (ConfigError, RecordError) as error:
+        logger.error("%s", error)
+        sys.exit(EX_CONFIG)
+    except FloatingPointError as error:
+        numeric_failure(str(error))
+    directory.write_result(result)
+
+
+def _methods(config: RewardConfig, pairs: Preferences) -> tuple[str, ...]:
+    if config.train == "auto":
+        return ("head",) if pairs.judgments < FEW else ("head", "full")
+    return (config.train,)
+
+
+def _split(given: Given, seed: int) -> tuple[Preferences, Tensor]:
+    """The pairs that all weights are trained on, and which pairs are held out: a fifth of the prompts.
+
+    With pairs to evaluate on, all are trained on. So they are where a fold leaves nothing to learn from.
+    """
+    folds = given.pairs.folds(seed)
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        if given.eval_pairs is None and held_out.any() and given.pairs.where(~held_out).decided.any():
+            return given.pairs.where(~held_out), held_out
+    return given.pairs, torch.zeros(len(given.pairs), dtype=torch.bool)
+
+
+def _measure(logits: Tensor, pairs: Preferences, only: Tensor | None = None) -> tuple[dict[str, Any], float]:
+    """Figures of claimed log-odds on unseen pairs, and the slope that makes them right.
+
+    The slope is reported as it was; log-loss, Brier score and calibration error are of what is saved, the
+    log-odds times the slope.
+    """
+    if only is not None:
+        logits = torch.where(only, logits, torch.nan)
+    before = measure(logits, pairs)
+    if before["eval_accuracy"] is None:
+        return before, 1.0
+    slope = max(LEAST_SLOPE, before["calibration_slope"])
+    after = measure(logits * slope, pairs)
+    return {**after, **{name: before[name] for name in ("calibration_slope", "temperature")}}, slope
+
+
+def _fresh(reward_model: RewardModel, pairs: Preferences, config: RewardConfig) -> dict[str, Any]:
+    """Figures on pairs that had no part in the training."""
+    with backbone.computing(reward_model.device, config.precision):
+        return measure(logits_of(reward_model, pairs), pairs)
+
+
+def _stored_features(samples: Path, digest: str) -> Tensor | None:
+    """The features that policy.sample stored, if they are of the same model."""
+    run = RunDirectory(samples)
+    stored = run.path / "features.safetensors"
+    if not stored.is_file() or not run.has_result() or run.result().get("trunk") != digest:
+        return None
+    return load_file(stored)["features"].float()
+
+
+def _samples(
+    config: RewardConfig, given: Given, model: PreTrainedModel
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the responses whose rewards are normalised: drawn by policy.sample, or else the pairs'."""
+    prompts, responses = given.pairs.prompts, given.pairs.responses
+    if given.samples:
+        file = given.samples / "responses.jsonl" if given.samples.is_dir() else given.samples
+        _, prompts, responses = read_samples(file, given.chat, max_length=longest_row(model))
+    chance = random.Random(config.seed)  # noqa: S311 which samples, no secret
+    count = min(config.reference_samples, len(prompts))
+    places = sorted(chance.sample(range(len(prompts)), count))
+    return [prompts[place] for place in places], [responses[place] for place in places]
+
+
+def _peak_memory(device: str) -> int:
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kilobytes
+
+
+if __name__ == "__main__":
+    main()
