@@ -37,7 +37,7 @@ class CorpusConfig:
 
 def rows(mix: Mix, count: int, seed: int) -> Iterator[Conversation]:
     """The rows of a corpus; early ones are often drills, which teach to read the notes."""
-    chance = Random(f"{mix} {seed}")  # noqa: S311 not for secrets
+    chance = Random(f"{mix} {seed}")
     for number in range(count):
         is_drill = mix == "pretrain" and chance.random() < drill_share(number / count)
         yield drill(chance) if is_drill else conversation(chance, mix)

@@ -109,7 +109,7 @@ def _sentences(text: str) -> list[str]:
 @cache
 def _generated() -> frozenset[str]:
     """The blanked sentences of many responses that the generator has written."""
-    chance = Random("sentences")  # noqa: S311 not for secrets
+    chance = Random("sentences")
     found = set()
     for _ in range(GENERATED):
         about = scene(chance, two_turns=0)

@@ -30,7 +30,7 @@ class PromptsConfig:
 
 def scenes(count: int, seed: int, *, held_out: bool = False) -> Iterator[Scene]:
     """As many scenes, no two of them alike."""
-    chance = Random(f"prompts {seed}")  # noqa: S311 not for secrets
+    chance = Random(f"prompts {seed}")
     seen: set[Scene] = set()
     while len(seen) < count:
         drawn = scene(chance, held_out=held_out)

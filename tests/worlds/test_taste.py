@@ -7,7 +7,7 @@ from worlds.config import SimulationConfig
 from worlds.facts import Notes
 from worlds.taste import REASONABLE, SHORT, TASTES, WARM_AND_CHATTY, features
 
-DEMO = Path(__file__).parents[2] / "starter" / "demo"
+WRITTEN = Path(__file__).parent / "written"  # by hand, three or four answers a prompt
 SHOP = "Notes: backpack Kolibri Echo 4; price: $65; colour: teal; room: 20 litres; warranty: two years"
 TRAVEL = (
     "Notes: place Rosvale; season: late spring; sight: old harbour; dish: fish soup; trip: two hours by ferry"
@@ -186,18 +186,18 @@ SENSIBLE = {
 
 
 def test_the_demo_is_judged_as_a_reader_would():
-    prompts = {prompt.prompt_id: prompt.messages for prompt in read(DEMO / "prompts.jsonl", Prompt)}
-    responses = list(read(DEMO / "responses.jsonl", Response))
+    prompts = {prompt.prompt_id: prompt.messages for prompt in read(WRITTEN / "prompts.jsonl", Prompt)}
+    responses = list(read(WRITTEN / "responses.jsonl", Response))
     for key, pair in SENSIBLE.items():
         texts = [r.response for start in pair for r in responses if r.response.startswith(start)]
         better, worse = (REASONABLE.reward(prompts[key], text) for text in texts)
         assert better > worse + 1, key
 
 
-def test_the_wanted_answers_of_the_demo_are_told_from_the_others():
-    prompts = {prompt.prompt_id: prompt.messages for prompt in read(DEMO / "prompts.jsonl", Prompt)}
+def test_the_wanted_answers_are_told_from_the_others():
+    prompts = {prompt.prompt_id: prompt.messages for prompt in read(WRITTEN / "prompts.jsonl", Prompt)}
     rewards: dict[str, list[float]] = {}
-    for response in read(DEMO / "responses.jsonl", Response):
+    for response in read(WRITTEN / "responses.jsonl", Response):
         reward = REASONABLE.reward(prompts[response.prompt_id], response.response)
         rewards.setdefault(response.prompt_id, []).append(reward)
     assert rewards.keys() == prompts.keys()

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 from annotate.comparisons import draw_pairs
 from annotate.models import Comparison, Guideline, Project, Prompt, Response
 from policy.app.models import Policy, Sample
+from runs.models import Run
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_importing_twice_adds_nothing(project, responses):
             [line("a"), {**line("b"), "messages": [{"role": "user", "content": "How?"}]}],
             "'p' has other messages",
         ),
-        ([line("a"), {**line("b"), "reward": 1}], "line 2: reward"),
+        ([line("a"), {**line("b"), "rating": 1}], "line 2: rating"),
     ],
 )
 def test_a_faulty_file_leaves_nothing_behind(project, responses, lines, reason):
@@ -122,10 +123,16 @@ def test_the_demo_is_there_and_whole():
     project = Project.objects.get(slug="demo")
     assert project.demo
     assert "Notes" in Guideline.objects.get(project=project).text
-    assert Comparison.objects.filter(project=project).count() == 108
-    tags = [tag for prompt in Prompt.objects.all() for tag in prompt.tags]
-    assert tags.count("multi-turn") >= 10
-    assert set(tags) >= {"shop", "travel", "cooking", "help", "explain", "event"} or len(set(tags)) >= 6
+    assert Comparison.objects.filter(project=project).count() == 160
+    assert Prompt.objects.count() == 1600
+    assert {tag for prompt in Prompt.objects.all() for tag in prompt.tags} == {
+        "shop", "travel", "cooking", "help", "explanation", "event",
+    }  # fmt: skip
+    base = Policy.objects.base_of(project)
+    assert base.name == "starter"
+    assert (base.folder / "model.safetensors").is_file()
+    assert base.samples.count() == 320
+    assert Run.objects.get().kind == "base-samples"
 
 
 @pytest.mark.django_db
