@@ -7,6 +7,8 @@ from django.db import transaction
 from annotate.models import Judgment, Preference, Project, Prompt, content_hash
 from lm import records
 
+BATCH = 500  # rows of one statement
+
 
 class ImportFileError(ValueError):
     """A file that can't be taken; nothing of it was kept."""
@@ -15,19 +17,43 @@ class ImportFileError(ValueError):
 @transaction.atomic
 def import_prompts(project: Project, prompts: Iterable[records.Prompt]) -> int:
     """Add prompts; those that are there already are left alone. Returns how many are new."""
-    return sum(add_prompt(project, prompt)[1] for prompt in prompts)
+    known = project.prompts.values_list("name", "content_hash")
+    names, digests = {name for name, _ in known}, {digest for _, digest in known}
+    fresh: list[Prompt] = []
+    added = 0
+    for prompt in prompts:
+        found = _as_row(project, prompt)
+        if found.content_hash in digests:
+            continue
+        if found.name in names:
+            raise _name_is_taken(project, prompt)
+        names.add(found.name)
+        digests.add(found.content_hash)
+        fresh.append(found)
+        added += 1
+        if len(fresh) == BATCH:
+            Prompt.objects.bulk_create(fresh)
+            fresh.clear()
+    Prompt.objects.bulk_create(fresh)
+    return added
 
 
 def add_prompt(project: Project, prompt: records.Prompt) -> tuple[Prompt, bool]:
     """The project's prompt of this name, made if it is new; another text under a known name is refused."""
-    messages = [message.to_json() for message in prompt.messages]
-    digest = content_hash(messages)
-    same = Prompt.objects.filter(project=project, content_hash=digest).first()
+    found = _as_row(project, prompt)
+    same = Prompt.objects.filter(project=project, content_hash=found.content_hash).first()
     if same is not None:
         return same, False
     if Prompt.objects.filter(project=project, name=prompt.prompt_id).exists():
-        raise ImportFileError(f"prompt_id {prompt.prompt_id!r} is taken by another prompt of {project.slug}")
-    found = Prompt.objects.create(
+        raise _name_is_taken(project, prompt)
+    found.save()
+    return found, True
+
+
+def _as_row(project: Project, prompt: records.Prompt) -> Prompt:
+    messages = [message.to_json() for message in prompt.messages]
+    digest = content_hash(messages)
+    return Prompt(
         project=project,
         name=prompt.prompt_id,
         messages=messages,
@@ -36,7 +62,10 @@ def add_prompt(project: Project, prompt: records.Prompt) -> tuple[Prompt, bool]:
         split=project.split_of(digest),
         content_hash=digest,
     )
-    return found, True
+
+
+def _name_is_taken(project: Project, prompt: records.Prompt) -> ImportFileError:
+    return ImportFileError(f"prompt_id {prompt.prompt_id!r} is taken by another prompt of {project.slug}")
 
 
 def pairs(project: Project) -> Iterator[records.Pair]:

@@ -32,6 +32,7 @@ if "*" in ALLOWED_HOSTS:
 
 INSTALLED_APPS = [
     "annotate",
+    "rewards.app",
     "policy.app",
     "runs",
     "config",

@@ -14,7 +14,7 @@ from django.conf import settings
 ROOT = Path(__file__).resolve().parent.parent
 FREE = ("config", "tests", "bench")  # config knows all others; nothing of ours imports the other two
 
-TORCH_FREE = {"lm.records", "lm.config", "lm.run_directory"}
+TORCH_FREE = {"lm.records", "lm.config", "lm.run_directory", "lm.model_files"}
 TENSORS = {"torch", "transformers", "safetensors", "tokenizers", "numpy"}
 PAGES = {"django", "django_htmx", "markdown_it", "nh3"}
 # part: (parts of ours, packages of others); the standard library is for all. A longer name wins over a
@@ -24,18 +24,24 @@ MAY_IMPORT = {
     "lm.records": ({"lm.config"}, set()),
     "lm.config": (set(), set()),
     "lm.run_directory": ({"lm.config"}, set()),
+    "lm.model_files": (set(), set()),
     "rewards": ({"lm", "rewards.config", *TORCH_FREE}, TENSORS),
     "rewards.config": (TORCH_FREE, set()),
     "rewards.app": ({"annotate", "runs", "rewards.config", *TORCH_FREE}, PAGES),
     "policy": ({"lm", "rewards", "rewards.config", "policy.config", *TORCH_FREE}, TENSORS),
     "policy.config": (TORCH_FREE, set()),
-    "policy.app": ({"annotate", "runs", "rewards.app", "policy.config", *TORCH_FREE}, PAGES),
+    "policy.app": (
+        {"annotate", "runs", "rewards.app", "rewards.config", "policy.config", *TORCH_FREE},
+        PAGES,
+    ),
     "runs": (TORCH_FREE, {"django", "celery", "kombu", "billiard"}),
     "annotate": ({"runs", "worlds.config", *TORCH_FREE}, PAGES),
     "annotate.management.commands.simulate_raters": (
         {"annotate", "runs", "worlds", "worlds.config", *TORCH_FREE},
         PAGES,
     ),
+    "starter": (TORCH_FREE, set()),
+    "starter.acceptance": ({"lm", "starter", *TORCH_FREE}, TENSORS),
     "worlds": ({"worlds.config", *TORCH_FREE}, {"numpy"}),
     "worlds.config": (TORCH_FREE, set()),
 }
@@ -126,7 +132,8 @@ def test_the_web_process_with_all_kinds_of_jobs_loads_no_numbers_library_and_no_
         "import config.wsgi\n"
         "from django.urls import get_resolver\n"
         "from runs.kinds import get\n"
-        "assert get_resolver().url_patterns and get('simulated-raters')",
+        "assert get_resolver().url_patterns and get('simulated-raters')\n"
+        "assert get('reward-model') and get('ppo') and get('round-samples') and get('try-policies')",
         RANKLOOP_PROCESS="web",
         **environment,
     )
