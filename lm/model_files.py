@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def digest(folder: Path) -> str:
-    """A hash of the model's config and weights; their names and the tokenizer don't count."""
+    """A hash of the model's config and weights; the tokenizer, and heads beside it, don't count."""
     total = hashlib.sha256()
-    for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    for file in [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]:
         with file.open("rb") as opened:
             total.update(hashlib.file_digest(opened, "sha256").digest())
     return total.hexdigest()

@@ -166,7 +166,8 @@ def train(
         progress.episodes += len(rollouts.responses)
         progress.tokens += sum(map(len, rollouts.prompts)) + len(rollouts.logprobs)
         progress.seconds += trained["training_seconds"]
-        directory.report(step=iteration, total=config.iterations, **statistics, **trained)
+        metrics: dict[str, Any] = {**statistics, **trained}
+        directory.report(step=iteration, total=config.iterations, **metrics)
         if iteration % config.checkpoint_every == 0 or stop:
             with directory.checkpoint(iteration) as folder:
                 learner.save(folder)
@@ -231,7 +232,7 @@ def backward(
         total = loss.sum() / count
         if not torch.isfinite(total):
             numeric_failure(f"the loss is {float(total)}")
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         for name, term in terms.items():
             sums[name] = sums.get(name, 0.0) + float(term.detach().sum()) / count
     return sums
@@ -338,7 +339,7 @@ def drawn_prompts(prompts: Sequence[Prompt], iteration: int, config: PpoConfig) 
 def learning_rate(parameters: int, config: PpoConfig) -> float:
     """A peak rate for a model of this size: measured at a million, published at 124 million and a billion."""
     small = 1.5e-4 if config.baseline == "group" else 3e-4
-    return small * min(1.0, (1e6 / parameters) ** 0.57)
+    return small * min(1.0, float((1e6 / parameters) ** 0.57))
 
 
 def new_value_head(policy: PreTrainedModel) -> nn.Linear:

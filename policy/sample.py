@@ -158,12 +158,16 @@ class Sampler:
         self, asked: list[list[int]], responses: list[list[int]]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Features and rewards, where they are asked for; one forward gives both if it can."""
-        reward_model = self.reward_model
+        reward_model, found = self.reward_model, None
         shared = reward_model and reward_model.frozen_trunk and reward_model.trunk_digest == self.digest
-        found = features.extract(self.model, asked, responses) if self.config.features or shared else None
+        if self.config.features or shared:
+            found = features.extract(self.model, asked, responses)
         if reward_model is None:
             return found, None
-        rewards = reward_model.score_features(found) if shared else reward_model.score(asked, responses)
+        if found is not None and shared:
+            rewards = reward_model.score_features(found)
+        else:
+            rewards = reward_model.score(asked, responses)
         return (found if self.config.features else None), rewards.float().cpu()
 
 
@@ -248,7 +252,7 @@ def publish(found: Found, config: SampleConfig, directory: RunDirectory, *, prom
         partial.replace(directory.path / FEATURES)
     write(directory.path / RESPONSES, responses)
     seconds = max(found.seconds, 1e-9)
-    result = {
+    result: dict[str, Any] = {
         "responses": len(responses),
         "drawn": found.drawn,
         "ended": share_ended(responses),

@@ -83,8 +83,8 @@ class Learner:
         both = torch.cat([preferences.chosen[pairs], preferences.rejected[pairs]])
         items, places = both.unique(return_inverse=True)
         rewards = self.rewards(preferences, items.tolist(), precision)
-        chosen, rejected = rewards[places.to(rewards.device)].view(2, -1)
-        return chosen - rejected
+        ordered = rewards[places.to(rewards.device)]
+        return ordered[: len(pairs)] - ordered[len(pairs) :]
 
     def rewards(self, preferences: Preferences, items: list[int], precision: str) -> Tensor:
         """Rewards of these responses, not normalised."""
@@ -92,7 +92,8 @@ class Learner:
         responses = [preferences.responses[item] for item in items]
         with backbone.computing(self.device, precision):
             last = logprobs.score(self.model, prompts, responses, with_logprobs=False).last
-        return last.float() @ self.weight
+        found: Tensor = last.float() @ self.weight
+        return found
 
     def loss(self, differences: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
         """The pairs' weighted mean."""

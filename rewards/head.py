@@ -62,8 +62,14 @@ class Head:
 
     def to(self, device: str | torch.device) -> "Head":
         """The same on another device."""
-        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return replace(self, **moved)
+        return replace(
+            self,
+            mean=self.mean.to(device),
+            scale=self.scale.to(device),
+            weights=self.weights.to(device),
+            centre=self.centre.to(device),
+            spread=self.spread.to(device),
+        )
 
 
 def fit(
