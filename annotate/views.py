@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django.views.decorators.vary import vary_on_headers
 
 from annotate import assignment as leases
-from annotate import exchange, judging, progress
+from annotate import exchange, judging, panels, progress
 from annotate.access import PersonRequest, project_for
 from annotate.forms import JudgmentForm, SignInForm, SkipForm
 from annotate.models import (
@@ -238,6 +238,7 @@ def project_page(request: PersonRequest, project: Project) -> HttpResponse:
         "raters": raters.order_by("user__simulated", "-judgments"),
         "guideline": project.guideline,
         "simulation": simulation,
+        "panels": panels.of_project(request, project),
     }
     return render(request, "annotate/project.html", context)
 

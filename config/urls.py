@@ -9,6 +9,7 @@ urlpatterns = [
     path("", pages.home, name="home"),
     path("health", health, name="health"),
     path("", include("annotate.urls")),
+    path("", include("policy.app.urls")),
     path("runs/", include("runs.urls")),
 ]
 handler400 = pages.bad_request

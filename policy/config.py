@@ -186,7 +186,10 @@ class PpoConfig:
     reward_model: Annotated[Path, "a run directory of rewards.train"]
     prompts: Annotated[Path, "prompts.jsonl"]
     reference: Annotated[Path | None, "what the KL is measured from; left out, the policy itself"] = None
-    baseline: Annotated[Literal["group", "value"], "what a reward is compared with"] = "group"
+    baseline: Annotated[
+        Literal["group", "value"] | None,
+        "what a reward is compared with; left out, value for one response a prompt, else group",
+    ] = None
     iterations: Annotated[int, "times of drawing and learning, at most"] = 14
     prompts_per_iteration: Annotated[int, "prompts drawn for at once"] = 32
     samples_per_prompt: Annotated[int, "responses to each"] = 8
@@ -229,7 +232,9 @@ class PpoConfig:
     seed: Annotated[int, "orders the prompts and draws the responses"] = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Fill in the baseline and refuse what cannot work."""
+        if self.baseline is None:
+            object.__setattr__(self, "baseline", "value" if self.samples_per_prompt == 1 else "group")
         if self.baseline == "group" and self.samples_per_prompt < 2:
             raise ValueError(
                 f"samples_per_prompt is {self.samples_per_prompt}; baseline group compares at least 2"

@@ -20,7 +20,7 @@ from tests.services import Part
 
 RESULTS = ("passed", "failed", "skipped")
 STEPS = ("lint", "types", "sqlite", "postgresql")
-PACKAGES = ("annotate", "config", "lm", "policy", "rewards", "runs", "worlds")
+PACKAGES = ("annotate", "config", "lm", "policy", "rewards", "runs", "starter", "worlds")
 LIMIT, VERIFY_LIMIT = 75 * 60, 150 * 60  # seconds for all steps together; a test that hangs must not hold CI
 TEST_LIMIT, VERIFY_TEST_LIMIT = 900, 5400  # seconds for one test, then it shows where it hangs and fails
 PYTEST_FOUND_NOTHING = 5

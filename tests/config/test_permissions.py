@@ -9,6 +9,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from annotate.assignment import next_for
 from annotate.comparisons import add_comparison
 from annotate.models import Membership, Project, Prompt, Response, Role, SignInLink, User
+from lm.records import Message
+from policy.app import trying
+from policy.app.models import Policy, Round, RoundStep
 from runs.models import Run
 
 PEOPLE = ("anonymous", "stranger", "rater", "researcher", "admin")
@@ -25,6 +28,14 @@ TABLE: dict[str, tuple[str, tuple[object, ...]]] = {
     "projects/<slug:slug>/compare/": ("get", (SIGN_IN, 404, 200, 403, 403)),
     "projects/<slug:slug>/pairs.jsonl": ("get", (SIGN_IN, 404, 403, 200, 200)),
     "projects/<slug:slug>/simulate/": ("post", (SIGN_IN, 404, 403, 403, 302)),
+    "projects/<slug:slug>/rounds/": ("get", (SIGN_IN, 404, 403, 200, 200)),
+    "projects/<slug:slug>/rounds/<int:number>/": ("get", (SIGN_IN, 404, 403, 200, 200)),
+    "projects/<slug:slug>/rounds/<int:number>/promote/": ("post", (SIGN_IN, 404, 403, 403, 409)),
+    "projects/<slug:slug>/rounds/<int:number>/reject/": ("post", (SIGN_IN, 404, 403, 403, 409)),
+    "projects/<slug:slug>/rounds/<int:number>/retry/": ("post", (SIGN_IN, 404, 403, 403, 409)),
+    "projects/<slug:slug>/rounds/<int:number>/stop/": ("post", (SIGN_IN, 404, 403, 403, 302)),
+    "projects/<slug:slug>/try/": ("get", (SIGN_IN, 404, 403, 200, 200)),
+    "projects/<slug:slug>/try/<int:run>/": ("get", (SIGN_IN, 404, 403, 200, 200)),
     "assignments/<uuid:key>/judge/": ("post", (SIGN_IN, 404, 400, 404, 404)),
     "assignments/<uuid:key>/undo/": ("post", (SIGN_IN, 404, 409, 404, 404)),
     "assignments/<uuid:key>/skip/": ("post", (SIGN_IN, 404, 302, 404, 404)),
@@ -75,7 +86,20 @@ def world(db, settings, tmp_path):
     run.directory.path.mkdir()
     for name in ("metrics.jsonl", "log.txt"):
         (run.directory.path / name).touch()
-    return people, {"<slug:slug>": "shop", "<uuid:key>": str(assignment.key), "<int:pk>": str(run.pk)}
+    policies = [
+        Policy.objects.create(project=project, name=name, kind=kind, model=f"models/{name}")
+        for name, kind in (("starter", "base"), ("other", "imported"))
+    ]
+    round = Round.objects.create(project=project, number=1, base=policies[0])
+    RoundStep.objects.create(round=round, name="samples", run=run)
+    asked = trying.start(project, policies, [Message(role="user", content="Why?")], by="admin")
+    return people, {
+        "<slug:slug>": "shop",
+        "<uuid:key>": str(assignment.key),
+        "<int:pk>": str(run.pk),
+        "<int:number>": "1",
+        "<int:run>": str(asked.pk),
+    }
 
 
 @pytest.mark.parametrize("address", sorted(TABLE))
@@ -106,6 +130,7 @@ def test_no_method_of_any_address_breaks(world, address, method):
     path = "/" + address.replace("<str:token>", "x" * 43).replace("<slug:slug>", "no").replace(
         "<int:pk>", "0"
     )
+    path = path.replace("<int:number>", "0").replace("<int:run>", "0")
     client = Client(raise_request_exception=False)
     client.force_login(world[0]["admin"])
 

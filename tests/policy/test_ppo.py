@@ -343,7 +343,7 @@ def test_progress_is_all_that_a_checkpoint_holds_beside_tensors():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"samples_per_prompt": 1}, "samples_per_prompt is 1"),
+        ({"baseline": "group", "samples_per_prompt": 1}, "samples_per_prompt is 1"),
         ({"temperature": 0.0}, "temperature must be above 0, not 0.0"),
         ({"kl_budget": 0.0}, "kl_budget must be above 0, not 0.0"),
         ({"kl_target": 0.0}, "kl_target must be above 0"),
@@ -361,7 +361,8 @@ def test_what_cannot_work_is_refused(changes, named):
 
 
 def test_a_value_head_needs_no_second_sample_and_has_the_textbooks_defaults():
-    settings = config(baseline="value", samples_per_prompt=1, minibatch_size=None, kl_in="reward")
+    settings = config(samples_per_prompt=1, minibatch_size=None, kl_in="reward")
+    assert settings.baseline == "value"
     assert (settings.epochs, settings.responses_per_step, settings.kl_weight) == (2, 32, 0.05)
     group = config(minibatch_size=None)
     assert (group.epochs, group.responses_per_step, group.kl_weight) == (1, 64, 0.25)
