@@ -27,7 +27,7 @@ def keep_model(folder: Path) -> tuple[str, str]:
     try:
         for file in sorted(folder.iterdir()):
             if file.is_file() and file.suffix in KEPT:
-                shutil.copy(file, aside)
+                shutil.copyfile(file, aside / file.name)  # not the mode: the data directory is closed
         found = digest(aside)
         target = models / found[:12]
         if not target.is_dir():

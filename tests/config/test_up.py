@@ -133,13 +133,12 @@ def test_ctrl_c_hands_a_run_over_and_the_next_start_goes_on_with_it(start):
     start_counting(up, steps=200, seconds=0.05)
     up.process.send_signal(signal.SIGINT)
     assert up.ended() == 0
-    ((state, step),) = runs(up)
+    ((_, state, step),) = toys(up)
     assert state == "queued"
     assert step > 0
     up = start(DJANGO_SETTINGS_MODULE="tests.settings").wait_for_banner()
-    until(lambda: runs(up)[0][0] == "succeeded", "the run succeeds")
-    directory = up.data / "runs" / "1"
-    steps = re.findall(r'"step": (\d+)', (directory / "metrics.jsonl").read_text())
+    until(lambda: toys(up)[0][1] == "succeeded", "the run succeeds")
+    steps = re.findall(r'"step": (\d+)', (directory(up) / "metrics.jsonl").read_text())
     assert [int(step) for step in steps] == list(range(1, 201))
 
 
@@ -228,10 +227,16 @@ def answers(up):
 def start_counting(up, **config):
     """Start a run of the tests' toy and wait until it counts."""
     up.manage("shell", "-c", f"from runs.models import Run; Run.objects.start('toy', config={config})")
-    metrics = up.data / "runs" / "1" / "metrics.jsonl"
+    metrics = directory(up) / "metrics.jsonl"
     until(lambda: metrics.exists() and metrics.read_text(), f"the run counts; see {up.out}")
 
 
-def runs(up):
+def toys(up):
+    """The runs but for the demo's own samples of the base."""
     with contextlib.closing(sqlite3.connect(up.data / "rankloop.sqlite3")) as database:
-        return database.execute("SELECT state, step FROM runs_run").fetchall()
+        return database.execute("SELECT id, state, step FROM runs_run WHERE kind = 'toy'").fetchall()
+
+
+def directory(up):
+    ((pk, _, _),) = toys(up)
+    return up.data / "runs" / str(pk)
