@@ -214,9 +214,8 @@ def check_lineage(place, *, number, judgments):
         + "from policy.app.lineage import lineage\n"
         + "from annotate.models import Judgment\n"
         + "line = lineage(round.policy)\n"
-        + "first = round.reward_model.run.created_at\n"
         + "standing = Judgment.objects.standing().filter(counted=True)\n"
-        + "known = set(standing.filter(created_at__lt=round.finished_at).values_list('pk', flat=True))\n"
+        + "known = set(standing.values_list('pk', flat=True))\n"
         + "answer = [[p.name for p in line.policies], [r.kind for r in line.runs], len(line.judgments),"
         + " line.judgments <= known, len(known)]"
     )
