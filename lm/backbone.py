@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -99,6 +101,14 @@ def computing(device: str, precision: str) -> AbstractContextManager[Any]:
     if precision != "bfloat16":
         raise ConfigError(f"precision is {precision!r}; it must be float32 or bfloat16")
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most memory the run has held: of the GPU, or of the process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024  # bytes there, kilobytes here
 
 
 def hidden(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:

@@ -34,7 +34,6 @@ from policy import losses, optimizer_state
 from policy.config import PpoConfig
 from policy.learned_temperature import LearnedTemperature
 from policy.rollouts import Reference, Rewards, Rollouts, collect, generator_of, values_of
-from policy.row_training import peak_memory_bytes
 from rewards.reward_model import RewardModel
 
 SHOWN = 20  # rollouts of the saved policy kept to be read
@@ -405,7 +404,7 @@ def save_result(learner: Learner, chat: Chat, directory: RunDirectory, stopped: 
             "seconds": seconds,
             "examples_per_second": progress.episodes / seconds,
             "tokens_per_second": progress.tokens / seconds,
-            "peak_memory_bytes": peak_memory_bytes(str(learner.policy.device)),
+            "peak_memory_bytes": backbone.peak_memory_bytes(str(learner.policy.device)),
         }
     )
 

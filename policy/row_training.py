@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import math
-import resource
 import sys
 import time
 from collections import deque
@@ -248,7 +247,7 @@ class RowTraining:
             "examples_per_second": progress.step * self.settings.batch_size / seconds,
             "tokens_per_second": progress.real_tokens / seconds,
             "processed_per_second": processed / seconds,
-            "peak_memory_bytes": peak_memory_bytes(self.settings.device),
+            "peak_memory_bytes": backbone.peak_memory_bytes(self.settings.device),
         }
 
 
@@ -282,11 +281,3 @@ def load_model(folder: Path) -> tuple[PreTrainedModel, Chat, Readouts | None]:
     """A model with its tokenizer and read-outs, to train on."""
     folder = backbone.model_folder(folder)
     return backbone.load(folder), Chat.load(folder), Readouts.load(folder)
-
-
-def peak_memory_bytes(device: str) -> int:
-    """The most memory the run has held: of the GPU, or of the process."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size if sys.platform == "darwin" else size * 1024  # bytes there, kilobytes here

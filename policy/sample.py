@@ -31,7 +31,6 @@ from lm.run_directory import EX_TEMPFAIL, RunDirectory, StopSignal, command
 from lm.tokens import Chat
 from policy.config import SampleConfig
 from policy.rollouts import generator_of, text_of
-from policy.row_training import peak_memory_bytes
 from rewards import features
 from rewards.reward_model import RewardModel
 
@@ -260,7 +259,7 @@ def publish(found: Found, config: SampleConfig, directory: RunDirectory, *, prom
         "seconds": seconds,
         "examples_per_second": found.drawn / seconds,
         "tokens_per_second": found.tokens / seconds,
-        "peak_memory_bytes": peak_memory_bytes(backbone.pick_device(config.device)),
+        "peak_memory_bytes": backbone.peak_memory_bytes(backbone.pick_device(config.device)),
     }
     if config.features:
         result["trunk"] = backbone.digest(directory.find(config.policies[0]))

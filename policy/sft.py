@@ -32,7 +32,6 @@ from policy.row_training import (
     RowSettings,
     RowTraining,
     load_model,
-    peak_memory_bytes,
     save_model,
 )
 from rewards.reward_model import RewardModel
@@ -285,7 +284,7 @@ class Imitation:
             "seconds": seconds,
             "examples_per_second": progress.sequences / seconds,
             "tokens_per_second": progress.tokens / seconds,
-            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "peak_memory_bytes": backbone.peak_memory_bytes(self.device),
         }
 
 

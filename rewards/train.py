@@ -9,7 +9,6 @@
 import logging
 import math
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -134,7 +133,7 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
         "seconds": seconds,
         "examples_per_second": len(given.pairs) * (plan.epochs if plan and name == "full" else 1) / seconds,
         "tokens_per_second": sum(each.tokens for each in found.values()) / seconds,
-        "peak_memory_bytes": _peak_memory(device),
+        "peak_memory_bytes": backbone.peak_memory_bytes(device),
     }
 
 
@@ -341,12 +340,6 @@ def _samples(
     count = min(config.reference_samples, len(prompts))
     places = sorted(chance.sample(range(len(prompts)), count))
     return [prompts[place] for place in places], [responses[place] for place in places]
-
-
-def _peak_memory(device: str) -> int:
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kilobytes
 
 
 if __name__ == "__main__":
