@@ -73,9 +73,9 @@ class Chat:
         return [*ids, self.end_id] if ended else ids
 
     def text(self, ids: Sequence[int]) -> str:
-        """The words of a response."""
+        """The words of a response; a NUL, which no record can hold, is shown as `�`."""
         kept = [token for token in ids if token not in self.stop_ids]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip().replace("\0", "\ufffd")
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer and its template, for transformers to load."""

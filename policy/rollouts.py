@@ -203,7 +203,7 @@ def collect(
         records=asked,
         prompts=prompts,
         responses=responses,
-        texts=[text_of(chat, response) for response in responses],
+        texts=[chat.text(response) for response in responses],
         ended=ended,
         rewards=rewards,
         scores=scores(rewards, ended, config),
@@ -261,11 +261,6 @@ def generator_of(seed: int, number: int) -> torch.Generator:
     A CPU's generator reads 32 bits of its seed, so both are mixed into so many.
     """
     return torch.Generator().manual_seed(random.Random(f"{seed} draws {number}").getrandbits(32))  # noqa: S311
-
-
-def text_of(chat: Chat, response: Sequence[int]) -> str:
-    """The words of a response; a NUL, which no record can hold, is shown as `�`."""
-    return chat.text(response).replace("\0", "\ufffd")
 
 
 def distinct4(texts: Sequence[str]) -> float:

@@ -30,7 +30,7 @@ from lm.records import Prompt, RecordError, Response, read, write
 from lm.run_directory import EX_TEMPFAIL, RunDirectory, StopSignal, command
 from lm.tokens import Chat
 from policy.config import SampleConfig
-from policy.rollouts import generator_of, text_of
+from policy.rollouts import generator_of
 from rewards import features
 from rewards.reward_model import RewardModel
 
@@ -139,7 +139,7 @@ class Sampler:
             Response(
                 prompt_id=prompts[row // each].prompt_id,
                 messages=prompts[row // each].messages,
-                response=text_of(self.chat, responses[row]),
+                response=self.chat.text(responses[row]),
                 policy=self.name,
                 seed=seed_of(config, first + row),
                 logprob=float(drawn[row].logprobs.sum()),

@@ -17,6 +17,7 @@ from runs import access, metrics, transitions
 from runs.advice import advice
 from runs.charts import charts, title
 from runs.models import ENDED, RefusedError, Run, State, Worker, due
+from runs.waiting import waits_for
 
 PER_PAGE = 50
 EVENTS = 50
@@ -126,7 +127,7 @@ def _facts(run: Run) -> dict[str, Any]:
     queued = lasting(run.started_at - run.created_at) if run.started_at else ""
     return {
         "run": run,
-        "waits_for": _waits_for(run),
+        "waits_for": waits_for(run),
         "so_far": lasting(run.active_time()),
         "left": _time_left(run, rows),
         "queued": queued,
@@ -139,19 +140,6 @@ def _facts(run: Run) -> dict[str, Any]:
         "log": [line.partition(" ") for line in metrics.log_tail(path / "log.txt")],
         "error": {"what": what, "remedy": remedy} if run.error_code else None,
     }
-
-
-def _waits_for(run: Run) -> str:
-    """What has to happen before a queued run starts."""
-    if run.state != State.QUEUED:
-        return ""
-    workers = [worker for worker in Worker.objects.all() if worker.alive and run.queue in worker.queues]
-    if not workers:
-        return f"No worker for the queue {run.queue} is up. The run starts when there is one (make up)."
-    ahead = Run.objects.filter(queue=run.queue, state=State.RUNNING).count()
-    if ahead >= len(workers):
-        return f"Every worker for the queue {run.queue} is at work. The run starts when one is free."
-    return f"A worker for the queue {run.queue} takes it within seconds."
 
 
 def _time_left(run: Run, rows: list[metrics.Row] | None = None) -> str:

@@ -23,11 +23,11 @@ from policy.app import figures, rounds, trying
 from policy.app.forms import DecisionForm, RoundForm, TryForm
 from policy.app.models import Policy, PolicyKind, Round, RoundState
 from policy.app.settings import RoundSettings
-from policy.app.waiting import waits_for
 from runs import metrics
 from runs.advice import advice
 from runs.models import RefusedError, Run, State
 from runs.views import lasting
+from runs.waiting import waits_for
 
 SHOWN = 20  # rounds of a list, and prompts answered before and after
 EXAMPLES = 3

@@ -50,6 +50,12 @@ def test_the_text_of_a_response_comes_back():
     assert chat.text([]) == ""
 
 
+def test_a_nul_that_was_drawn_can_be_stored():
+    chat = tiny_chat()
+    nul = chat.tokenizer.convert_tokens_to_ids("\u0100")  # how byte-level BPE writes the byte 0
+    assert chat.text([*chat.response("warm", ended=False), nul]) == "warm\ufffd"
+
+
 def test_padding_is_never_a_stop_token():
     assert tiny_chat().pad_id == 0
     chat = changed(pad_token="<|end|>")

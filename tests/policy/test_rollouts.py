@@ -7,7 +7,7 @@ import torch
 
 from policy import losses
 from policy.ppo import new_value_head
-from policy.rollouts import collect, distinct4, judge, scores, text_of
+from policy.rollouts import collect, distinct4, judge, scores
 from tests.policy.ppo_parts import (
     PROMPTS,
     TokenRewards,
@@ -162,16 +162,6 @@ def test_the_places_of_a_response_are_those_of_its_tokens():
 def test_the_same_seed_draws_the_same_responses():
     one, two, other = (rollouts_of(config(), seed=seed)[1].responses for seed in (4, 4, 5))
     assert one == two != other
-
-
-def test_a_nul_that_was_drawn_can_be_stored():
-    chat, _, _ = models()
-    ids = [
-        *chat.tokenizer.encode("warm", add_special_tokens=False),
-        chat.tokenizer.convert_tokens_to_ids("Ā"),
-    ]
-    assert "\0" in chat.text(ids)
-    assert text_of(chat, ids) == "warm\ufffd"
 
 
 def test_distinct4_falls_with_repetition():

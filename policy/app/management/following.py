@@ -7,9 +7,9 @@ from django.core.management.base import CommandError
 
 from policy.app import rounds
 from policy.app.models import Round, RoundState
-from policy.app.waiting import waits_for
 from runs import kinds
 from runs.models import Run, State
+from runs.waiting import waits_for
 
 LOOK_EVERY = 1.0  # seconds
 STUCK = (State.FAILED, State.CANCELLED, State.PAUSED)

@@ -81,7 +81,7 @@ def test_two_policies_answer_on_a_phone_without_javascript(open_page, sign_in, p
     page.goto("/projects/demo/try/")
     page.get_by_role("textbox", name="Prompt").fill("How much is it?")
     page.get_by_role("button", name="Ask both").click()
-    page.get_by_text("No worker for training is up.").wait_for()
+    page.get_by_text("No worker for the queue train is up.").wait_for()
 
     run = staged.claim()
     staged.finish(run, {}, staged.said(run, "It costs **$20**."))

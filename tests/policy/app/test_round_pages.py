@@ -252,7 +252,7 @@ def test_two_policies_answer_side_by_side(ada, project, round):
     run = Run.objects.get(kind="try-policies")
     assert answer.url == f"/projects/demo/try/{run.pk}/"
     assert [message.content for message in trying.asked(run)] == ["Notes: lamp; price: $20", "How much?"]
-    assert "No worker for training is up." in words(ada.get(answer.url))
+    assert "No worker for the queue train is up." in words(ada.get(answer.url))
     assert staged.claim().pk == run.pk
     run.refresh_from_db()
     staged.finish(run, {}, staged.said(run, "It is **$20**.", "A lamp."))

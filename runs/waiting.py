@@ -12,7 +12,7 @@ def waits_for(run: Run) -> str:
         return ""
     workers = [worker for worker in Worker.objects.all() if worker.alive and run.queue in worker.queues]
     if not workers:
-        return "No worker for training is up. It starts when there is one (make up)."
+        return f"No worker for the queue {run.queue} is up. It starts when there is one (make up)."
     active = list(Run.objects.filter(queue=run.queue, state=State.RUNNING))
     ahead = Run.objects.filter(due(), queue=run.queue).exclude(state=State.RUNNING)
     ahead = ahead.filter(priority__gt=run.priority) | ahead.filter(priority=run.priority, pk__lt=run.pk)
