@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 from lm import records
 from lm.config import parse
+from lm.model_files import digest as model_digest
 from worlds.taste import TASTES, features
 
 AGREEMENT = 0.8  # of a judgment with the taste
@@ -37,7 +38,7 @@ class LoopConfig:
 
     taste: Annotated[Literal["reasonable", "short", "warm"], "who judges"] = "reasonable"
     judgments: Annotated[int, "in each round"] = 150
-    rounds: Annotated[int, "once around each"] = 1
+    rounds: Annotated[int, "once around each; 0 trains a reward model and asks how good it is"] = 1
     draw: Annotated[int, "seed of judgments and training"] = 0
     kl_budget: Annotated[float, "nats a response"] = 2.0
     model: Annotated[Path, "the base"] = Path("starter/model")
@@ -84,11 +85,14 @@ class Told:
 def main(argv: Sequence[str] | None = None) -> None:
     """Play, print a line a round, write them beside the files."""
     config = parse(LoopConfig, argv)
-    outcomes = [asdict(outcome) for outcome in Loop(config).play()]
+    if not config.rounds:
+        print(json.dumps({"judgments": config.judgments, "accuracy": Loop(config).accuracy()}))
+        return
+    loop = Loop(config)
+    outcomes = [asdict(outcome) for outcome in loop.play()]
     for outcome in outcomes:
         print(json.dumps(outcome))
-    name = f"{config.taste}-{config.judgments}-{config.draw}.json"
-    (config.folder / name).write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
+    (loop.place / "outcomes.json").write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
 
 
 class Loop:
@@ -97,7 +101,9 @@ class Loop:
     def __init__(self, config: LoopConfig) -> None:
         self.config, self.taste = config, TASTES[config.taste]
         self.chance = random.Random(100 + config.draw)
-        self.shared = config.folder / "shared"
+        folder = config.folder / model_digest(config.model)[:12]  # another model's samples are of no use
+        self.shared = folder / "shared"
+        self.place = folder / f"{config.taste}-{config.judgments}-{config.draw}"
         self.shared.mkdir(parents=True, exist_ok=True)
         self.messages: dict[str, tuple[records.Message, ...]] = {}
         self.warm = self._prompts("warm", config.warm_prompts, seed=11)
@@ -108,28 +114,39 @@ class Loop:
         self.pool = different(by_prompt(self._drawn("asked-samples", asked, samples=2)))
         self.width = self._noise_width()
 
+    def accuracy(self) -> float:
+        """How often a reward model of so many judgments agrees with the taste, on pairs without noise."""
+        here = self.place / "round-1"
+        here.mkdir(parents=True, exist_ok=True)
+        self._judge_all(self._first_pairs(), [], here)
+        self._train_reward_model(here, 10 * self.config.draw + 1)
+        return self._accuracy(here)
+
     def play(self) -> list[Outcome]:
         """So many rounds, each from the base and from all judgments so far."""
         config = self.config
-        place = config.folder / f"{config.taste}-{config.judgments}-{config.draw}"
         judged: list[records.Pair] = []
         outcomes: list[Outcome] = []
         for number in range(1, config.rounds + 1):
-            here = place / f"round-{number}"
+            here = self.place / f"round-{number}"
             here.mkdir(parents=True, exist_ok=True)
-            before = place / f"round-{number - 1}" / "ppo"
-            asked = (
-                self._fresh(before, number, here)
-                if number > 1
-                else self.chance.sample(self.pool, config.judgments)
-            )
-            judged += [self._judge(pair, len(judged) + i, self.width) for i, pair in enumerate(asked)]
-            records.write(here / "pairs.jsonl", judged)
+            before = self.place / f"round-{number - 1}" / "ppo"
+            asked = self._fresh(before, number, here) if number > 1 else self._first_pairs()
+            self._judge_all(asked, judged, here)
             seconds = self._learn(here, 10 * config.draw + number)
             outcomes.append(self._weigh(here, number, len(judged), seconds))
         return outcomes
 
     # One round
+
+    def _first_pairs(self) -> list[Asked]:
+        """Pairs of the base's samples."""
+        return self.chance.sample(self.pool, self.config.judgments)
+
+    def _judge_all(self, asked: Sequence[Asked], judged: list[records.Pair], here: Path) -> None:
+        """Judge these, and write them down with those judged before."""
+        judged += [self._judge(pair, len(judged) + i, self.width) for i, pair in enumerate(asked)]
+        records.write(here / "pairs.jsonl", judged)
 
     def _fresh(self, policy: Path, number: int, here: Path) -> list[Asked]:
         """Pairs of the newest policy and the base, on prompts that were not asked about before."""
@@ -165,10 +182,7 @@ class Loop:
         config = self.config
         reward, warm = here / "reward", here / "warm"
         return {
-            "reward model": command(
-                "rewards.train", model=config.model, pairs=here / "pairs.jsonl", samples=self.warm_samples,
-                seed=seed, output=reward,
-            ),
+            "reward model": self._train_reward_model(here, seed),
             "best of 8": command(
                 "policy.sft", model=config.model, samples=self.warm_samples, reward_model=reward, seed=seed,
                 output=warm,
@@ -179,6 +193,23 @@ class Loop:
             ),
         }  # fmt: skip
 
+    def _train_reward_model(self, here: Path, seed: int) -> float:
+        """The seconds it took."""
+        return command(
+            "rewards.train", model=self.config.model, pairs=here / "pairs.jsonl", samples=self.warm_samples,
+            seed=seed, output=here / "reward",
+        )  # fmt: skip
+
+    def _accuracy(self, here: Path) -> float:
+        """Of the reward model, on pairs of the base that are judged without noise."""
+        clear = [self._judge(pair, i, 0.0) for i, pair in enumerate(different(self.before))]
+        records.write(here / "clear.jsonl", [pair for pair in clear if not pair.tie])
+        command(
+            "rewards.evaluate", reward_model=here / "reward", pairs=here / "clear.jsonl",
+            output=here / "evaluation",
+        )  # fmt: skip
+        return float(result(here / "evaluation")["eval_accuracy"])
+
     def _weigh(self, here: Path, number: int, judgments: int, seconds: dict[str, float]) -> Outcome:
         """Ask the taste about the policy, the base and the best of eight, on held-out prompts."""
         reward, policy, base = here / "reward", here / "ppo", self.config.model
@@ -186,16 +217,11 @@ class Loop:
         draw(base, self.held_out, here / "best", samples=1, seed=3, best_of=8, reward_model=reward)
         before, after = self._told(self.before), self._told(by_prompt(here / "after"))
         best = self._told(by_prompt(here / "best"))
-        clear = [self._judge(pair, i, 0.0) for i, pair in enumerate(different(self.before))]
-        records.write(here / "clear.jsonl", [pair for pair in clear if not pair.tie])
-        command(
-            "rewards.evaluate", reward_model=reward, pairs=here / "clear.jsonl", output=here / "evaluation"
-        )
         drawn = list(records.read(here / "after" / "responses.jsonl", records.Response))
         return Outcome(
             round=number,
             judgments=judgments,
-            accuracy=result(here / "evaluation")["eval_accuracy"],
+            accuracy=self._accuracy(here),
             kl=mean([(one.logprob or 0.0) - (one.reference_logprob or 0.0) for one in drawn]),
             stopped=result(policy)["stopped"],
             taste_before=mean(before.worth),
