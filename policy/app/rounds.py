@@ -304,9 +304,12 @@ def sample_base(base: Policy, *, by: str, settings: RoundSettings | None = None)
             raise RefusedError(f"Run {run.pk} is being cancelled; start the round when it has ended.")
         if run.is_active or (run.state == State.SUCCEEDED and _prompts_of(run).startswith(wanted)):
             return run
-    return Run.objects.start(
-        "base-samples", config=config, scope=scope, slot=f"base-samples:{base.project.slug}", started_by=by
-    )
+    slot = f"base-samples:{base.project.slug}"
+    if other := Run.objects.active().filter(slot=slot).first():
+        raise RefusedError(
+            f"Run {other.pk} samples the base with other settings; start the round when it has ended."
+        )
+    return Run.objects.start("base-samples", config=config, scope=scope, slot=slot, started_by=by)
 
 
 def prompts_to_learn(project: Project, settings: RoundSettings) -> list[Prompt]:
@@ -349,7 +352,7 @@ def _base_samples(base: Policy, settings: RoundSettings) -> SampleConfig:
         prompts=PROMPTS,
         samples=settings.best_of,
         features=True,
-        seed=settings.seed,
+        seed=0,  # whatever the round's: all rounds of a project share these samples
     )
 
 

@@ -1,5 +1,6 @@
 """A round goes from step to step exactly once, and says no in a sentence."""
 
+import dataclasses
 import json
 
 import pytest
@@ -206,6 +207,24 @@ def test_a_round_waits_for_samples_that_are_being_drawn(project, base, judged):
     do(early)
     assert round.current.run.kind == "reward-model"
     assert Run.objects.filter(kind="base-samples").count() == 1
+
+
+def test_a_round_with_another_seed_takes_the_samples_that_are_there(project, base, judged):
+    early = rounds.sample_base(base, by="the demo", settings=FEW)
+    judged(6)
+
+    round = rounds.start(project, by="ada", settings=dataclasses.replace(FEW, seed=1))
+
+    assert round.current.run == early
+
+
+def test_samples_with_other_settings_are_waited_for_in_words(project, base, judged):
+    early = rounds.sample_base(base, by="the demo", settings=FEW)
+    judged(6)
+
+    with pytest.raises(RefusedError, match=f"Run {early.pk} samples the base with other settings"):
+        rounds.start(project, by="ada", settings=dataclasses.replace(FEW, best_of=3))
+    assert not Round.objects.exists()
 
 
 # The second round
