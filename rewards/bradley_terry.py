@@ -7,6 +7,9 @@ Davidson (1970): a pair whose rewards differ by d has the outcomes
 With nu = 0 that is Bradley-Terry, P(first) = sigmoid(d), and so it stays for the pairs that are no tie.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,6 +19,7 @@ from torch.nn.functional import softplus
 Ties = Literal["davidson", "half"]
 WIN, TIE, LOSS = 1.0, 0.5, 0.0  # outcomes of a pair, for its first response
 TOLERANCE = 1e-7  # largest gradient at a fit's end, as a share of that at zero
+NEWTON_STEPS, HALVINGS = 100, 40
 
 
 def preference_loss(
@@ -78,56 +82,105 @@ def fit_heads(
     """Many linear heads (M, D) at once, each for its own weights, and the ties' widths nu (M,).
 
     Each minimises sum(weight * negative log-likelihood) + penalty / 2 * |w|^2, which is convex in w and
-    log nu. L-BFGS in float64 takes their sum to its one minimum; where it does not get there,
-    FloatingPointError says how far off. Without ties nu is 0.
+    log nu. Newton's method in float64, its steps solved by conjugate gradients, takes each head to its own
+    minimum; where one does not get there, FloatingPointError says how far off. Without ties nu is 0.
     """
     x, y, weight = differences.double(), outcomes.double(), weights.double()
-    margin = torch.as_tensor(margins, dtype=torch.float64)
     tied = (y == TIE).double()
     if not bool((weight @ (1 - tied) > 0).all()):
         raise ValueError("every pair is a tie, so nothing says which responses are better")
     learns_width = ties == "davidson" and bool(tied.any())
-    size = x.shape[1]
-    point = torch.zeros(len(weight), size + learns_width, dtype=torch.float64)
-
-    def loss_and_gradient() -> tuple[float, Tensor]:
-        w = point[:, :size]
-        difference = w @ x.T - margin  # (M, N)
-        if learns_width:
-            log_width = point[:, size:]
-            p = davidson(difference, log_width).exp()
-            scores = (y - 0.5) * difference + tied * log_width
-            norm = torch.logaddexp(torch.logaddexp(difference / 2, -difference / 2), log_width)
-            losses, slopes = norm - scores, (p[..., 0] - p[..., 2] + 1) / 2 - y
-            rest = (weight * (p[..., 1] - tied)).sum(1, keepdim=True)
-        else:
-            losses, slopes = softplus(difference) - y * difference, torch.sigmoid(difference) - y
-            rest = point[:, size:]  # empty
-        loss = (weight * losses).sum() + penalty / 2 * w.square().sum()
-        return float(loss), torch.cat([(weight * slopes) @ x + penalty * w, rest], dim=1)
-
-    tolerance = TOLERANCE * max(1e-3, float(loss_and_gradient()[1].abs().max()))
-    optimizer = torch.optim.LBFGS(
-        [point],
-        max_iter=1000,
-        max_eval=4000,
-        tolerance_grad=tolerance / 2,
-        tolerance_change=0,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> float:
-        loss, point.grad = loss_and_gradient()
-        return loss
-
-    with torch.no_grad():
-        optimizer.step(closure)
-    remaining = float(loss_and_gradient()[1].abs().max())
-    if not remaining <= tolerance:
+    margin = torch.as_tensor(margins, dtype=torch.float64)
+    likelihood = _Likelihood(x, y, weight, tied, margin, penalty, learns_width)
+    point = torch.zeros(len(weight), x.shape[1] + learns_width, dtype=torch.float64)
+    loss, gradient, shares = likelihood.at(point)
+    first = gradient.abs().amax(1, keepdim=True).clamp(min=1e-3)
+    for _ in range(NEWTON_STEPS):
+        left = gradient.abs().amax(1, keepdim=True) / first  # (M, 1)
+        if bool((left <= TOLERANCE).all()):
+            break
+        step = _solved(partial(likelihood.curvature, shares), -gradient, 0.1 * left.sqrt())
+        slope = (gradient * step).sum(1, keepdim=True)
+        length = torch.where(left > TOLERANCE, 1.0, 0.0)
+        for _ in range(HALVINGS):  # until each head's loss falls as a convex one must; rounding is let pass
+            new_loss, new_gradient, new_shares = likelihood.at(point + length * step)
+            rises = new_loss > loss + 1e-4 * length * slope + 1e-13 * loss.abs()
+            if not bool(rises.any()):
+                break
+            length = torch.where(rises, length / 2, length)
+        point = point + length * step
+        loss, gradient, shares = new_loss, new_gradient, new_shares
+    else:
+        remaining = float(gradient.abs().max())
         raise FloatingPointError(f"the fit of {len(y)} pairs ended with a gradient of {remaining:.2g}")
-    widths = point[:, size].exp() if learns_width else torch.zeros(len(weight), dtype=torch.float64)
-    return point[:, :size].clone(), widths
+    widths = point[:, -1].exp() if learns_width else torch.zeros(len(weight), dtype=torch.float64)
+    return point[:, : x.shape[1]].clone(), widths
+
+
+@dataclass(frozen=True, slots=True)
+class _Likelihood:
+    """The penalised negative log-likelihood of M heads at (M, D) or, with their log widths, (M, D + 1)."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+    tied: Tensor
+    margin: Tensor
+    penalty: float
+    learns_width: bool
+
+    def at(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses (M, 1), gradients, and the chances (M, N, 3) of the outcomes."""
+        w = point[:, : self.x.shape[1]]
+        difference = w @ self.x.T - self.margin  # (M, N)
+        log_width = point[:, -1:] if self.learns_width else torch.full_like(point[:, :1], -torch.inf)
+        half = difference / 2
+        norm = torch.logaddexp(half, -half)
+        if self.learns_width:
+            norm = torch.logaddexp(norm, log_width)
+        shares = torch.stack([(half - norm).exp(), (log_width - norm).exp(), (-half - norm).exp()], dim=-1)
+        losses = norm - (self.y - 0.5) * difference
+        slopes = (shares[..., 0] - shares[..., 2] + 1) / 2 - self.y
+        parts = [(self.weight * slopes) @ self.x + self.penalty * w]
+        if self.learns_width:
+            losses = losses - self.tied * log_width
+            parts.append((self.weight * (shares[..., 1] - self.tied)).sum(1, keepdim=True))
+        loss = (self.weight * losses).sum(1, keepdim=True) + self.penalty / 2 * w.square().sum(
+            1, keepdim=True
+        )
+        return loss, torch.cat(parts, dim=1), shares
+
+    def curvature(self, shares: Tensor, vectors: Tensor) -> Tensor:
+        """The Hessians, where these are the chances of the outcomes, times a vector (M, D) each."""
+        along = vectors[:, : self.x.shape[1]] @ self.x.T / 2
+        wider = vectors[:, -1:] if self.learns_width else torch.zeros_like(vectors[:, :1])
+        moved = torch.stack([along, wider.expand_as(along), -along], dim=-1)
+        moved = shares * (moved - (shares * moved).sum(-1, keepdim=True)) * self.weight[..., None]
+        parts = [(moved[..., 0] - moved[..., 2]) / 2 @ self.x + self.penalty * vectors[:, : self.x.shape[1]]]
+        if self.learns_width:
+            parts.append(moved[..., 1].sum(1, keepdim=True))
+        return torch.cat(parts, dim=1)
+
+
+def _solved(times: Callable[[Tensor], Tensor], right: Tensor, share: Tensor) -> Tensor:
+    """Conjugate gradients for each row, until what is left is at most this share of the right-hand side."""
+    solution, residual = torch.zeros_like(right), right.clone()
+    direction = residual.clone()
+    size = residual.square().sum(1, keepdim=True)
+    enough = share.square() * size
+    for _ in range(min(right.shape[1] + 10, 500)):
+        if bool((size <= enough).all()):
+            break
+        image = times(direction)
+        curved = (direction * image).sum(1, keepdim=True)
+        going = (size > enough) & (curved > 0)
+        length = torch.where(going, size / curved, 0.0)
+        solution = solution + length * direction
+        residual = residual - length * image
+        new_size = torch.where(going, residual.square().sum(1, keepdim=True), size.clamp(max=enough))
+        direction = torch.where(going, residual + new_size / size * direction, direction)
+        size = new_size
+    return solution
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:

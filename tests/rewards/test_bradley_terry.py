@@ -109,6 +109,26 @@ def test_heads_fitted_together_are_those_fitted_alone():
         assert float(widths[number]) == pytest.approx(width, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_fifty_heads_of_badly_scaled_features_each_come_to_their_minimum(seed):
+    draws = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(60, 60, generator=draws, dtype=torch.float64) * torch.logspace(-2, 1, 60)
+    x = torch.randn(160, 60, generator=draws, dtype=torch.float64) @ mixed
+    y = torch.tensor([LOSS, TIE, WIN])[torch.randint(3, (160,), generator=draws)].double()
+    weights = torch.empty(50, 160, dtype=torch.float64).exponential_(generator=draws)
+    weights[:10] *= torch.rand(10, 160, generator=draws) > 0.2
+    heads, widths = fit_heads(x, y, weights, 0.1)
+
+    point = torch.cat([heads, widths.log()[:, None]], dim=1).requires_grad_()
+    logprobs = davidson(point[:, :-1] @ x.T, point[:, -1:])
+    chosen = torch.where(
+        y == WIN, logprobs[..., 0], torch.where(y == TIE, logprobs[..., 1], logprobs[..., 2])
+    )
+    loss = -(weights * chosen).sum() + 0.05 * point[:, :-1].square().sum()
+    (slopes,) = torch.autograd.grad(loss, point)
+    assert slopes.abs().max() < 1e-3 * (weights @ x.abs()).max() / 1000
+
+
 def test_davidson_keeps_the_scale_that_half_wins_shrink():
     x, y, truth = simulated(6000, nu=0.5)
     assert 0.12 < (y == TIE).double().mean() < 0.20
