@@ -80,8 +80,10 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def round(self, project: Project, options: dict[str, Any]) -> Round:
-        """One round, judged and decided."""
-        round = rounds.start(project, by=BY, settings=RoundSettings(seed=options["seed"]))
+        """One round, judged and decided; one that was left undecided is gone on with."""
+        round = project.rounds.undecided().first() or rounds.start(
+            project, by=BY, settings=RoundSettings(seed=options["seed"])
+        )
         follow_round(round, self.stdout.write)
         self.judge(project, options, 0)
         for opponent, win_rate in rounds.win_rates(round):
