@@ -148,7 +148,8 @@ def measured(step: Step, round: Round) -> str:
             if model.accuracy is None or model.accuracy_low is None or model.accuracy_high is None:
                 return source.capitalize()
             interval = f"[{100 * model.accuracy_low:.0f}, {100 * model.accuracy_high:.0f}]"
-            return f"Agrees with {model.accuracy:.0%} {interval} of held-out judgments, {source}"
+            coin = ": so far no better than a coin" if model.accuracy_low <= 0.5 else ""
+            return f"Agrees with {model.accuracy:.0%} {interval} of held-out judgments{coin}; {source}"
         case StepName.BEST_OF_N if "mean_reward_chosen" in found and "mean_reward" in found:
             chosen, all_samples = found["mean_reward_chosen"], found["mean_reward"]
             return f"Learned from responses of reward {chosen:+.2f} sd; all samples have {all_samples:+.2f}"

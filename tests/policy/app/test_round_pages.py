@@ -12,6 +12,7 @@ from policy.app import rounds, trying
 from policy.app.models import Policy, Round, RoundState
 from policy.app.settings import RoundSettings
 from policy.app.winrate import WinRate
+from rewards.app.models import RewardModel
 from runs import transitions
 from runs.models import Run
 from tests.policy.app import staged
@@ -135,6 +136,14 @@ def test_researchers_look_on_and_raters_find_nothing(person, round):
     assert "round" not in words(rater.get("/projects/demo/compare/")).lower()
 
 
+def test_a_reward_model_that_is_no_better_than_a_coin_is_called_so(ada, round):
+    staged.to_ppo(round)
+    RewardModel.objects.update(accuracy=0.53, accuracy_low=0.45, accuracy_high=0.61)
+
+    said = "Agrees with 53% [45, 61] of held-out judgments: so far no better than a coin; learned from"
+    assert said in words(ada.get(ROUND))
+
+
 def test_a_running_round_shows_its_steps_and_asks_again(ada, round):
     run = staged.to_ppo(round)
     transitions.advance(run, step=6, total=14, phase="")
@@ -146,7 +155,7 @@ def test_a_running_round_shows_its_steps_and_asks_again(ada, round):
 
     text = words(page)
     assert "PPO runs now. Then: Fresh comparisons." in text
-    assert "Agrees with 71% [64, 78] of held-out judgments, learned from 150 judgments" in text
+    assert "Agrees with 71% [64, 78] of held-out judgments; learned from 150 judgments" in text
     assert "Learned from responses of reward +0.86 sd; all samples have +0.02" in text
     assert "1.2 of 2 nats, reward +0.90 sd" in text
     assert "Step 6 of 14" in text
@@ -172,7 +181,7 @@ def test_a_failed_step_says_why_and_is_taken_again(ada, round):
     assert "PPO has failed. The steps before it are kept." in words(page)
     assert "PPO: it ran out of memory" in words(page)
     assert "too large" in words(page)
-    assert primary(page) == ["Retry PPO"]
+    assert primary(page) == ["Retry this step"]
 
     assert ada.post(f"{ROUND}retry/").status_code == 302
     assert round.current.run.pk != run.pk

@@ -90,7 +90,8 @@ class Command(BaseCommand):
             self.stdout.write(f"round {round.number}: preferred to {opponent} in {_share(win_rate)}")
         against_base = rounds.win_rates(round)[0][1]
         promote = against_base is not None and against_base.rate > 0.5
-        rounds.decide(round, promote=promote, by=BY, note="decided by the simulation: above one half or not")
+        note = "preferred to the base more often than not" if promote else "not preferred to the base"
+        rounds.decide(round, promote=promote, by=BY, note=note)
         round.refresh_from_db()
         self.stdout.write(f"round {round.number}: {round.state}")
         return round
