@@ -34,6 +34,10 @@ MAY_IMPORT = {
         {"annotate", "runs", "rewards.app", "rewards.config", "policy.config", *TORCH_FREE},
         PAGES,
     ),
+    "policy.app.management.commands.demo": (
+        {"annotate", "policy.app", "runs", "worlds", "rewards.app", *TORCH_FREE},
+        PAGES,
+    ),
     "runs": (TORCH_FREE, {"django", "celery", "kombu", "billiard"}),
     "annotate": ({"runs", "worlds.config", *TORCH_FREE}, PAGES),
     "annotate.management.commands.simulate_raters": (

@@ -15,6 +15,7 @@ from policy.app.models import Policy, Round
 from runs import transitions
 from runs.models import Run
 from tests.policy.app.conftest import PROMPTS, do, prompt
+from worlds.taste import TASTES
 
 
 @pytest.fixture(autouse=True)
@@ -142,12 +143,18 @@ def test_the_table_has_a_line_for_each_round(project, started):
         do(started.current.run)
         started.refresh_from_db()
 
-    head, line = demo.table([started])
+    head, line, _ = demo.table([started], "reasonable")
 
     assert head.split()[:2] == ["round", "judgments"]
     assert "75% [60%, 90%]" in line
     assert "1.50" in line
     assert "no judgment" in line
+    rewards = TASTES["reasonable"].reward
+    both = [(one.prompt, one.before, one.after) for one in rounds.before_after(started, count=1000)]
+    assert both
+    worth = [[rewards(rounds.as_record(p).messages, text) for text in texts] for p, *texts in both]
+    before, after = (sum(values) / len(both) for values in zip(*worth, strict=True))
+    assert f"{before:.2f} to {after:.2f}" in line
 
 
 def test_many_prompts_come_in_with_few_statements(project, django_assert_max_num_queries):

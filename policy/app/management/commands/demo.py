@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from statistics import mean
 from typing import Any
 
 from django.conf import settings
@@ -76,7 +77,7 @@ class Command(BaseCommand):
             done = [self.round(project, options) for _ in range(options["rounds"])]
         except (ConfigError, RefusedError) as error:
             raise CommandError(str(error)) from error
-        for line in table(done):
+        for line in table(done, options["taste"]):
             self.stdout.write(line)
 
     def round(self, project: Project, options: dict[str, Any]) -> Round:
@@ -146,10 +147,11 @@ def refuse_without_server(url: str) -> None:
     raise CommandError(f"no Rankloop answers at {url}; start it with `make up` and leave it running")
 
 
-def table(done: list[Round]) -> list[str]:
+def table(done: list[Round], taste: str) -> list[str]:
     """The rounds in figures, a line each."""
     lines = [
-        "round  judgments  reward model agrees   KL    preferred to the base   outcome   seconds per step"
+        "round  judgments  reward model agrees   KL    preferred to the base   by the taste itself   "
+        "outcome   seconds per step"
     ]
     for round in done:
         model, policy = round.reward_model, round.policy
@@ -163,9 +165,32 @@ def table(done: list[Round]) -> list[str]:
         judgments = model.judgments if model else 0
         share = _share(rounds.win_rates(round)[0][1])
         lines.append(
-            f"{round.number:5}  {judgments:9}  {agrees:19}  {kl:>4}  {share:22}  {round.state:9} {seconds}"
+            f"{round.number:5}  {judgments:9}  {agrees:19}  {kl:>4}  {share:22}  {truth(round, taste):20}  "
+            f"{round.state:9} {seconds}"
         )
-    return lines
+    return [
+        *lines,
+        "By the taste itself: what the robots would prefer if they never erred, on the same prompts; their "
+        "mean worth before and after.",
+    ]
+
+
+def truth(round: Round, taste: str) -> str:
+    """What the robots' own taste, which nothing in the loop sees, says of base and policy."""
+    from worlds.taste import TASTES  # noqa: PLC0415, only here do robots and policies meet
+
+    worth = [
+        [
+            TASTES[taste].reward(rounds.as_record(one.prompt).messages, text)
+            for text in (one.before, one.after)
+        ]
+        for one in rounds.before_after(round, count=round.plan.comparisons)
+    ]
+    if not worth:
+        return "-"
+    wins = [0.5 if abs(after - before) < 1e-9 else float(after > before) for before, after in worth]
+    before, after = (mean(values) for values in zip(*worth, strict=True))
+    return f"{mean(wins):.0%}, {before:.2f} to {after:.2f}"
 
 
 def _share(win_rate: WinRate | None) -> str:
