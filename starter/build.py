@@ -26,13 +26,13 @@ TUNING_ROW, BATCH = 128, 16  # tokens a row, rows a step
 class BuildConfig:
     """How the starter is made."""
 
-    tokens: Annotated[int, "processed in pretraining, padding counted"] = 13_056_000
-    rows: Annotated[int, "of the corpus; drills end at 60 % of them, and not all need be read"] = 104_198
+    tokens: Annotated[int, "processed in pretraining, padding counted"] = 26_000_000
+    rows: Annotated[int, "of the corpus; drills end at 60 % of them, and not all need be read"] = 137_000
     tuning_tokens: Annotated[int, "processed in fine-tuning"] = 400_000
     seed: Annotated[int, "of corpus, weights and samples"] = 1
     held_out: Annotated[int, "prompts of the figures"] = 512
     demo_prompts: Annotated[int, "prompts of the demo project"] = 1600
-    demo_compared: Annotated[int, "of these, prompts with two responses to compare"] = 160
+    demo_compared: Annotated[int, "of these, prompts with two responses to compare"] = 240
     compile: Annotated[bool, "torch.compile, faster where a compiler is installed"] = False
     folder: Annotated[Path, "for everything on the way"] = Path("build/starter")
     ship: Annotated[bool, "put model, card and demo files into starter/"] = True

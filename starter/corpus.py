@@ -14,6 +14,7 @@ TURNS = {"pretrain": 7, "sft": 4}  # questions about the same notes, as many as 
 DRILLS = 0.45, 0.04  # share of drills at the start, and from the point below on
 DRILLS_LEVEL_OFF = 0.6
 DRILL_TURNS = 26
+MIXED = 0.7  # share of explanations whose facts belong to others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def drill_share(progress: float) -> float:
 
 def conversation(chance: Random, mix: Mix) -> Conversation:
     """Notes, then one question after the other about them, each answered in a style of its own."""
-    about = scene(chance, two_turns=0)
+    about = scene(chance, two_turns=0, mixed=MIXED)
     messages, properties = [Message(role="system", content=about.notes)], []
     for turn in range(TURNS[mix]):
         if turn:
@@ -64,7 +65,7 @@ def conversation(chance: Random, mix: Mix) -> Conversation:
 
 def drill(chance: Random) -> Conversation:
     """Notes, then keys and their values and nothing else, over and over."""
-    about: Scene = scene(chance, two_turns=0)
+    about: Scene = scene(chance, two_turns=0, mixed=MIXED)
     facts: list[tuple[str, str]] = []
     while len(facts) < DRILL_TURNS:
         facts += chance.sample(about.facts, len(about.facts))

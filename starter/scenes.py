@@ -145,11 +145,15 @@ def is_held_out(name: str) -> bool:
     return zlib.crc32(name.encode()) % 10 == 0
 
 
-def scene(chance: Random, *, held_out: bool = False, two_turns: float = 0.2) -> Scene:
-    """A new scene, its name one of those for training or one of those held out."""
+def scene(chance: Random, *, held_out: bool = False, two_turns: float = 0.2, mixed: float = 0.0) -> Scene:
+    """A new scene, its name one of those for training or one of those held out.
+
+    There are few explanations, each with facts of its own, so whoever learns from them would answer from
+    memory and not from the notes. In the share that is mixed, the facts come from any of them.
+    """
     (domain,) = chance.choices(list(DOMAINS), [domain.weight for domain in DOMAINS.values()])
     while True:
-        drawn = _about(chance, domain)
+        drawn = _about(chance, domain, mixed)
         if is_held_out(drawn.name) == held_out:
             break
     drawn = ask(chance, drawn)
@@ -256,10 +260,12 @@ def respond_in(chance: Random, to: Scene, style: Style) -> Written:
 _VAGUE = frozenset(text for template in phrases.VAGUE for text in variants(template))
 
 
-def _about(chance: Random, domain: str) -> Scene:
+def _about(chance: Random, domain: str, mixed: float) -> Scene:
     """Notes on something, without a question yet."""
     if domain == "explanation":
         name, *values = chance.choice(phrases.EXPLAINED)
+        if chance.random() < mixed:
+            values = [chance.choice(fact.values) for fact in DOMAINS[domain].facts.values()]
         told = list(zip(DOMAINS[domain].facts, values, strict=True))
         if chance.random() < 0.5:
             told.pop(chance.choice([1, 2, 3]))

@@ -3,9 +3,9 @@ from random import Random
 
 import pytest
 
-from starter.corpus import DRILL_TURNS, TURNS, conversation, drill, drill_share
+from starter.corpus import DRILL_TURNS, TURNS, conversation, drill, drill_share, rows
 from starter.measure import look, measure
-from starter.phrases import DOMAINS, variants
+from starter.phrases import DOMAINS, EXPLAINED, variants
 from starter.prompts import prompts, scenes
 from starter.scenes import MIXES, SCALES, ask, ask_again, is_held_out, respond, scene
 from worlds.facts import Notes, normalised
@@ -172,3 +172,26 @@ def test_prompts_have_ids_and_tags_of_their_own_and_end_in_a_question():
     for prompt in found:
         assert prompt.prompt_id.startswith(prompt.tags[0])
         assert prompt.messages[-1].role == "user"
+
+
+def facts_of_explanations(scenes):
+    """For each explanation, whether its facts are its own."""
+    own = {name: set(values) for name, *values in EXPLAINED}
+    found = [one for one in scenes if one.domain == "explanation"]
+    return [{value for _, value in one.facts} <= own[one.name] for one in found]
+
+
+def test_explanations_are_true_where_people_read_them_and_mixed_where_reading_is_learned():
+    chance = Random(1)
+    assert all(facts_of_explanations(scene(chance) for _ in range(600)))
+
+    mixed = facts_of_explanations(scene(chance, mixed=0.7) for _ in range(2000))
+    assert 0.62 < 1 - sum(mixed) / len(mixed) < 0.78
+
+    learned = [row.messages[0].content for row in rows("pretrain", 600, 1)]
+    own = {name: set(values) for name, *values in EXPLAINED}
+    told = [
+        text.removeprefix("Notes: why ").split("; ") for text in learned if text.startswith("Notes: why ")
+    ]
+    foreign = [{fact.partition(": ")[2] for fact in facts} - own[name] for name, *facts in told]
+    assert sum(map(bool, foreign)) > len(told) / 2

@@ -123,7 +123,7 @@ def test_the_demo_is_there_and_whole():
     project = Project.objects.get(slug="demo")
     assert project.demo
     assert "Notes" in Guideline.objects.get(project=project).text
-    assert Comparison.objects.filter(project=project).count() == 160
+    assert Comparison.objects.filter(project=project).count() == 240
     assert Prompt.objects.count() == 1600
     assert {tag for prompt in Prompt.objects.all() for tag in prompt.tags} == {
         "shop", "travel", "cooking", "help", "explanation", "event",

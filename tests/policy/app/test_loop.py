@@ -24,7 +24,7 @@ from worlds.loop import command, mean, wins
 from worlds.taste import REASONABLE
 
 # Of the database only its kind is used.
-pytestmark = [pytest.mark.workers, pytest.mark.django_db, pytest.mark.verify]
+pytestmark = [pytest.mark.workers, pytest.mark.django_db]
 SMALL = ("--warm-prompts", "240", "--iterations", "5", "--comparisons", "80")
 JUDGMENTS, HELD_OUT = 150, 96
 STEP_LIMIT = 300  # seconds; machines are shared
