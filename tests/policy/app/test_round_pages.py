@@ -122,6 +122,14 @@ def test_a_second_round_is_refused_in_words(ada, round):
     assert "Round 1 is running." in words(answer)
 
 
+def test_the_rail_leads_to_the_rounds_of_the_project_that_is_open(ada, project):
+    rounds_page = ada.get("/projects/demo/rounds/").content.decode()
+    assert '<a href="/projects/demo/rounds/" aria-current="page">Rounds</a>' in rounds_page
+    project_page = ada.get("/projects/demo/").content.decode()
+    assert '<a href="/projects/demo/rounds/">Rounds</a>' in project_page
+    assert "/projects/demo/rounds/" not in ada.get("/").content.decode()
+
+
 def test_researchers_look_on_and_raters_find_nothing(person, round):
     researcher, rater = person(Role.RESEARCHER), person(Role.RATER)
 
