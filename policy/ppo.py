@@ -303,19 +303,28 @@ def logprobs_and_kl(
 
 
 def is_within(kls: Sequence[float], budget: float | None) -> bool:
-    """Whether the last two iterations keep the budget on average; one alone is too noisy to say."""
-    recent = kls[-2:]
-    return budget is None or sum(recent) / len(recent) <= budget
+    """Whether the last policy keeps the budget, by its own rollouts and by the last two iterations' mean.
+
+    One iteration alone is too noisy to trust when it is low.
+    """
+    return budget is None or max(kls[-1], _recent(kls)) <= budget
 
 
 def budget_is_spent(kls: Sequence[float], budget: float | None) -> bool:
     """Whether to stop before learning from the rollouts whose KL is the last of these.
 
-    The first two iterations tell little, but twice the budget is too much at any time.
+    The first two iterations tell little, and one alone is too noisy to end a run, but twice the budget is
+    too much at any time.
     """
     if budget is None:
         return False
-    return kls[-1] > 2 * budget or (len(kls) > 2 and not is_within(kls, budget))
+    return kls[-1] > 2 * budget or (len(kls) > 2 and _recent(kls) > budget)
+
+
+def _recent(kls: Sequence[float]) -> float:
+    """The mean of the last two iterations."""
+    recent = kls[-2:]
+    return sum(recent) / len(recent)
 
 
 def drawn_prompts(prompts: Sequence[Prompt], iteration: int, config: PpoConfig) -> list[Prompt]:
