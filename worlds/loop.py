@@ -88,11 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not config.rounds:
         print(json.dumps({"judgments": config.judgments, "accuracy": Loop(config).accuracy()}))
         return
-    loop = Loop(config)
-    outcomes = [asdict(outcome) for outcome in loop.play()]
-    for outcome in outcomes:
-        print(json.dumps(outcome))
-    (loop.place / "outcomes.json").write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
+    for outcome in Loop(config).play():
+        print(json.dumps(asdict(outcome)))
 
 
 class Loop:
@@ -135,6 +132,7 @@ class Loop:
             self._judge_all(asked, judged, here)
             seconds = self._learn(here, 10 * config.draw + number)
             outcomes.append(self._weigh(here, number, len(judged), seconds))
+            (here / "outcome.json").write_text(json.dumps(asdict(outcomes[-1]), indent=1), encoding="utf-8")
         return outcomes
 
     # One round
