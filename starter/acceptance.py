@@ -28,7 +28,7 @@ class AcceptanceConfig:
     """What to measure."""
 
     model: Annotated[Path, "folder or run directory"]
-    prompts: Annotated[int, "with held-out names"] = 512
+    prompts: Annotated[int, "with held-out names"] = 2048
     output: Annotated[Path | None, "file for the figures as JSON"] = None
 
 
