@@ -131,7 +131,7 @@ def test_the_demo_is_there_and_whole():
     base = Policy.objects.base_of(project)
     assert base.name == "starter"
     assert (base.folder / "model.safetensors").is_file()
-    assert base.samples.count() == 320
+    assert base.samples.count() == 480
     assert Run.objects.get().kind == "base-samples"
 
 
