@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.supervisor import Log, Program, RefusalError, Supervisor, back_off
+from tests.up import until
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_what_a_process_leaves_behind_is_ended_with_it(supervisor):
 
     asyncio.run(asyncio.wait_for(run(), 10))
     left = re.search(r"\d+", supervisor.log.file.read_text())[0]
-    assert is_gone(int(left))
+    until(lambda: is_gone(int(left)), "what was killed is gone", limit=10)
 
 
 def test_a_descendant_that_holds_the_output_open_does_not_hide_an_end(supervisor):
