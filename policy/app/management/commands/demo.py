@@ -3,7 +3,6 @@
 import json
 import urllib.error
 import urllib.request
-from statistics import mean
 from typing import Any
 
 from django.conf import settings
@@ -177,20 +176,18 @@ def table(done: list[Round], taste: str) -> list[str]:
 
 def truth(round: Round, taste: str) -> str:
     """What the robots' own taste, which nothing in the loop sees, says of base and policy."""
-    from worlds.taste import TASTES  # noqa: PLC0415, only here do robots and policies meet
+    from worlds.loop import mean, wins  # noqa: PLC0415, only here do robots and policies meet
+    from worlds.taste import TASTES  # noqa: PLC0415
 
+    reward = TASTES[taste].reward
     worth = [
-        [
-            TASTES[taste].reward(rounds.as_record(one.prompt).messages, text)
-            for text in (one.before, one.after)
-        ]
+        [reward(rounds.as_record(one.prompt).messages, text) for text in (one.before, one.after)]
         for one in rounds.before_after(round, count=round.plan.comparisons)
     ]
     if not worth:
         return "-"
-    wins = [0.5 if abs(after - before) < 1e-9 else float(after > before) for before, after in worth]
-    before, after = (mean(values) for values in zip(*worth, strict=True))
-    return f"{mean(wins):.0%}, {before:.2f} to {after:.2f}"
+    before, after = zip(*worth, strict=True)
+    return f"{wins(after, before):.0%}, {mean(before):.2f} to {mean(after):.2f}"
 
 
 def _share(win_rate: WinRate | None) -> str:
