@@ -3,16 +3,26 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlsplit
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django_htmx.middleware import HtmxDetails
 
-from annotate.models import Membership, Project, Role, User
+from annotate.language import speak
+from annotate.models import LABELING, Membership, Project, Role, User
 
 P = ParamSpec("P")
-WHO = {Role.RATER: "raters", Role.RESEARCHER: "researchers", Role.ADMIN: "admins"}
+WHO = {
+    Role.RATER: gettext_noop("raters"),
+    Role.WRITER: gettext_noop("writers"),
+    Role.ADJUDICATOR: gettext_noop("adjudicators"),
+    Role.RESEARCHER: gettext_noop("researchers"),
+    Role.ADMIN: gettext_noop("admins"),
+}
 
 
 class PersonRequest(HttpRequest):
@@ -20,14 +30,18 @@ class PersonRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
-    role: str  # in the project that the page is about
+    membership: Membership  # in the project that the page is about
+    role: str
 
 
 View = Callable[Concatenate[PersonRequest, Project, P], HttpResponseBase]
 
 
-def project_for(*roles: Role) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
-    """Hand the view its project: 404 to strangers, 403 to members with another role."""
+def project_for(*roles: Role, archived: bool = False) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
+    """Hand the view its project: 404 to strangers, 403 to members with another role.
+
+    An archived project is read only, but for views that say `archived`.
+    """
 
     def decorate(view: View[P]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
@@ -35,15 +49,34 @@ def project_for(*roles: Role) -> Callable[[View[P]], Callable[..., HttpResponseB
             memberships = Membership.objects.select_related("project")
             membership = get_object_or_404(memberships, user=request.user.pk, project__slug=slug)
             project, role = membership.project, membership.role
+            speak(request, own=role in LABELING)
             if role not in roles:
-                allowed = " and ".join(WHO[one] for one in roles)
-                raise PermissionDenied(f"This page is for {allowed} of {project}; you are here as {role}.")
-            request.role = role
+                words = _("This page is for %(allowed)s of %(project)s; you are here as %(role)s.")
+                allowed = _listed([_(WHO[one]) for one in roles])
+                raise PermissionDenied(words % {"allowed": allowed, "project": project, "role": _(role)})
+            if project.archived_at and not archived and request.method not in ("GET", "HEAD"):
+                words = _("%(project)s is archived: it can be read, and nothing is added to it.")
+                raise PermissionDenied(words % {"project": project})
+            membership.user = request.user
+            request.membership, request.role = membership, role
             return view(request, project, *args, **kwargs)
 
         return look_up
 
     return decorate
+
+
+def _listed(words: list[str]) -> str:
+    """Words as a sentence has them: a, b and c."""
+    if not words[1:]:
+        return "".join(words)
+    return _("%(first)s and %(last)s") % {"first": ", ".join(words[:-1]), "last": words[-1]}
+
+
+def came_from(request: HttpRequest) -> str:
+    """The page of ours that a form stood on."""
+    path = urlsplit(request.headers.get("Referer", "")).path or "/"
+    return path if path.startswith("/") and not path.startswith("//") else "/"
 
 
 def scopes_administered_by(user: Any) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from django.db import transaction
 
-from annotate.models import Judgment, Preference, Project, Prompt, content_hash
+from annotate.models import Judgment, Membership, Preference, Project, Prompt, content_hash
 from lm import records
 
 BATCH = 500  # rows of one statement
@@ -69,22 +69,28 @@ def _name_is_taken(project: Project, prompt: records.Prompt) -> ImportFileError:
 
 
 def pairs(project: Project) -> Iterator[records.Pair]:
-    """Every preference of the project's standing judgments, in the order they came."""
+    """Every preference of the project's used judgments, in the order they came.
+
+    Each weighs as much as its rater is relied on, where that is known: weights, not deletion.
+    """
     rows = (
-        Preference.objects.filter(judgment__assignment__comparison__project=project)
+        Preference.objects.used()
+        .filter(judgment__assignment__comparison__project=project)
         .select_related("chosen", "rejected", "judgment__assignment__comparison__prompt")
         .order_by("judgment_id", "pk")
     )
-    groups = dict(project.memberships.values_list("user_id", "group"))
+    raters = {member.user_id: member for member in project.memberships.all()}
     for preference in rows.iterator(chunk_size=1000):
-        yield _pair(preference, project, groups)
+        yield _pair(preference, project, raters)
 
 
-def _pair(preference: Preference, project: Project, groups: dict[int, str]) -> records.Pair:
+def _pair(preference: Preference, project: Project, raters: dict[int, Membership]) -> records.Pair:
     judgment: Judgment = preference.judgment
     assignment = judgment.assignment
     comparison = assignment.comparison
     shown = assignment.shown
+    rater = raters.get(assignment.rater_id)
+    reliance = rater.weight if rater is not None and rater.weight is not None else 1.0
     chosen_first = shown.index(preference.chosen_id) < shown.index(preference.rejected_id)
     return records.Pair(
         prompt_id=comparison.prompt.name,
@@ -95,12 +101,12 @@ def _pair(preference: Preference, project: Project, groups: dict[int, str]) -> r
         comparison_id=str(comparison.pk),
         size=len(shown),
         rater=project.pseudonym(assignment.rater_id),
-        group=groups.get(assignment.rater_id) or None,
+        group=(rater.group if rater is not None else "") or None,
         first="chosen" if chosen_first else "rejected",
         tie=preference.tie,
         all_bad=judgment.all_bad,
         strength=judgment.strength,
-        weight=preference.weight,
+        weight=preference.weight * reliance,
         purpose=comparison.purpose,
         probability=comparison.probability,
         since_break=assignment.since_break,

@@ -1,6 +1,6 @@
-"""The peer: the least that Django can do for a pair of requests, one that reads and one that stores.
+"""The peer: the least that Django can do where a judgment is stored and the next comparison shown.
 
-Signed-in session, one row read and a page of the same size; one row changed and one added in a transaction.
+One POST: signed-in session, one row selected and a page of the same size, one row inserted, one commit.
 """
 
 import os
@@ -67,19 +67,14 @@ def enter(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse("in")
 
 
-def show(request: HttpRequest) -> HttpResponse:
+def judge(request: HttpRequest) -> HttpResponse:
     item = Item.objects.filter(left__gt=0).first()
+    with transaction.atomic():
+        Vote.objects.create(item_id=item.pk, user_id=request.user.pk, key=uuid.uuid4())
     return HttpResponse(f"{item.pk}:{request.user.pk}:{item.text}")
 
 
-def store(request: HttpRequest, pk: int) -> HttpResponse:
-    with transaction.atomic():
-        Item.objects.filter(pk=pk).update(left=models.F("left") - 1)
-        Vote.objects.create(item_id=pk, user_id=request.user.pk, key=uuid.uuid4())
-    return HttpResponse("stored")
-
-
-urlpatterns = [path("enter/<str:name>/", enter), path("next/", show), path("store/<int:pk>/", store)]
+urlpatterns = [path("enter/<str:name>/", enter), path("judge/", judge)]
 application = WSGIHandler()
 
 if __name__ == "__main__":

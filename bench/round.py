@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.judging import free_port
+from bench.web import free_port
 
 LIMIT = 1800  # seconds for each part
 SECONDS = """

@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from bench.judging import free_port
+from bench.web import free_port
 
 
 def main() -> None:

@@ -23,6 +23,11 @@ NAMES = {
     "RANKLOOP_RECONCILE_SECONDS": "how often a worker looks for due runs",
     "RANKLOOP_STALL_SECONDS": "how long a run may go without a step",
     "RANKLOOP_PROCESS": "web, worker or command: set by the entry points themselves",
+    "RANKLOOP_REQUIRE_TOTP": "admins: those must set up a second factor before anything else",
+    "RANKLOOP_OIDC_ISSUER": "address of the OpenID Connect provider, without /.well-known",
+    "RANKLOOP_OIDC_CLIENT_ID": "what the provider calls this server",
+    "RANKLOOP_OIDC_CLIENT_SECRET": "the secret that goes with it",
+    "RANKLOOP_OIDC_NAME": "the provider's name on the sign-in page",
     "RANKLOOP_TORCH_INDEX": "package index that `make up` takes torch from",
 }
 WEAK_SECRETS = ("changeme", "secret", "insecure", "password", "rankloop")
@@ -81,6 +86,31 @@ class Environment:
         if not 0 < seconds < 1e7:
             refuse(f"{name} is {value!r}; it must be a number of seconds above 0")
         return timedelta(seconds=seconds)
+
+    def single_sign_on(self) -> dict[str, Any]:
+        """Allauth's settings for the OpenID Connect provider; nothing where none is named."""
+        issuer = self.text("RANKLOOP_OIDC_ISSUER").rstrip("/")
+        names = ("RANKLOOP_OIDC_CLIENT_ID", "RANKLOOP_OIDC_CLIENT_SECRET")
+        client, secret = (self.text(name) for name in names)
+        if not issuer:
+            given = next((name for name in names if self.text(name)), None)
+            if given:
+                refuse(f"{given} is set, and RANKLOOP_OIDC_ISSUER is not")
+            return {}
+        address = urlsplit(issuer)
+        if address.scheme != "https" and address.hostname not in ("127.0.0.1", "localhost", "::1"):
+            refuse(f"RANKLOOP_OIDC_ISSUER is {issuer!r}; it must begin with https://")
+        for name, value in zip(names, (client, secret), strict=True):
+            if not value:
+                refuse(f"RANKLOOP_OIDC_ISSUER is set, and {name} is not")
+        app = {
+            "provider_id": "oidc",
+            "name": self.text("RANKLOOP_OIDC_NAME", "single sign-on"),
+            "client_id": client,
+            "secret": secret,
+            "settings": {"server_url": issuer},
+        }
+        return {"openid_connect": {"APPS": [app], "OAUTH_PKCE_ENABLED": True}}
 
     def secret_key(self, file: Path, *, debug: bool) -> str:
         """The secret from the environment or its file; a weak or missing one is refused."""

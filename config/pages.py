@@ -13,7 +13,8 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRedirect
 
 from annotate import progress
-from annotate.models import Membership, Project, Role
+from annotate.language import speak
+from annotate.models import LABELING, Membership, Project, Role
 from runs.models import Run, Worker
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     theme = request.COOKIES.get("theme", "auto")
 
     def navigation() -> dict[str, Any]:
-        memberships = Membership.objects.filter(user=request.user.pk).exclude(role=Role.RATER)
+        memberships = Membership.objects.filter(user=request.user.pk).exclude(role__in=LABELING)
         mine = list(memberships.select_related("project").order_by("project__name"))
         return {
             "projects": [membership.project for membership in mine],
@@ -40,19 +41,28 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    """To the comparisons for who only rates; else an overview of projects, runs and workers."""
+    """To the comparisons for who only labels; else an overview of projects, runs and workers."""
     memberships = (
         Membership.objects.filter(user=request.user.pk).select_related("project").order_by("project__name")
     )
-    rated = [membership.project for membership in memberships if membership.role == Role.RATER]
-    kept = [membership.project for membership in memberships if membership.role != Role.RATER]
+    rated = [
+        membership.project
+        for membership in memberships
+        if membership.role in LABELING and membership.project.archived_at is None
+    ]
+    kept = [membership.project for membership in memberships if membership.role not in LABELING]
     if not kept:
         if len(rated) == 1:
             return redirect("annotate:compare", rated[0].slug)
+        speak(request, own=True)
         return render(request, "home_rater.html", {"projects": rated})
     runs = Run.objects.visible_to(request.user)
     context = {
-        "rows": [{"project": project, **progress.of_project(project)} for project in kept],
+        "rows": [
+            {"project": project, **progress.of_project(project)}
+            for project in kept
+            if project.archived_at is None
+        ],
         "rated": rated,
         "active": runs.active().order_by("-pk")[:10],
         "failed": runs.filter(state="failed").order_by("-pk")[:5],

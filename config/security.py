@@ -6,6 +6,8 @@ from collections.abc import Callable
 from django.conf import settings
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -68,4 +70,20 @@ class SessionAge:
                 logout(request)
             elif now - request.session.get("touched", 0) > TOUCH:
                 request.session["touched"] = now
+        return self.get_response(request)
+
+
+class SecondFactorDue:
+    """Keep who must set up a second factor at setting it up; the session alone says so."""
+
+    FREE = ("/account/second-factor/", "/account/confirm/", "/sign-out/", "/theme/")
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Lead every other page there."""
+        due = request.user.is_authenticated and request.session.get("second_factor_due")
+        if due and not request.path.startswith(self.FREE):
+            return redirect(reverse("mfa_activate_totp"))
         return self.get_response(request)

@@ -36,23 +36,35 @@ INSTALLED_APPS = [
     "policy.app",
     "runs",
     "config",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "django_htmx",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # annotate.admin has a site of its own
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
+    "django.contrib.messages",  # the admin asks for it
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "django.forms",
 ]
 MIDDLEWARE = [
     "config.security.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "annotate.language.RaterLanguage",  # before what may refuse a request, which it says in words
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "config.security.SessionAge",
+    "config.security.SecondFactorDue",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 # config.security.SecurityHeaders sends what these two ask for, on files and error pages too.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002"]
@@ -62,7 +74,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": False,
+        "APP_DIRS": True,
         "OPTIONS": {
             "builtins": [
                 "config.templatetags.look",
@@ -72,6 +84,7 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
                 "config.pages.frame",
             ],
         },
@@ -79,6 +92,7 @@ TEMPLATES = [
 ]
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["annotate.uploads.LimitedUpload"]
 
 # Database
 
@@ -104,6 +118,22 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "annotate:sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "annotate:sign-in"
+
+# Second factor and single sign-on: config/accounts.py
+
+REQUIRE_SECOND_FACTOR = environment.choice("RANKLOOP_REQUIRE_TOTP", "nobody", "admins")
+ACCOUNT_ADAPTER = "config.accounts.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_FORMS = {"reauthenticate": "config.codes.ConfirmPasswordForm"}
+ACCOUNT_RATE_LIMITS = False  # they count for each process alone; `SignInFailure` counts for all
+MFA_ADAPTER = "config.accounts.SecondFactorAdapter"
+MFA_FORMS = {"authenticate": "config.codes.SignInCodeForm", "reauthenticate": "config.codes.ConfirmCodeForm"}
+MFA_TOTP_ISSUER = "Rankloop"
+MFA_TOTP_TOLERANCE = 1
+SOCIALACCOUNT_ADAPTER = "config.accounts.SingleSignOnAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = True  # a form's redirect to the provider would break `form-action 'self'`
+SOCIALACCOUNT_PROVIDERS = environment.single_sign_on()
+SINGLE_SIGN_ON = environment.text("RANKLOOP_OIDC_NAME", "single sign-on") if SOCIALACCOUNT_PROVIDERS else ""
 
 # Sessions, cookies, transport
 
@@ -132,7 +162,9 @@ STORAGES = {
     },
 }
 LANGUAGE_CODE = "en"
-USE_I18N = False
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of raters' pages; all others are English
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
 TIME_ZONE = "UTC"
 
 # Runs: see docs/runs.md

@@ -101,11 +101,29 @@ class Response(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Version(Record):
+    """What the author of a demonstration sent, and what another person said of it."""
+
+    text: str
+    written_at: str | None = None  # ISO 8601
+    guideline_version: int | None = None
+    active_ms: int | None = None
+    verdict: Literal["accept", "send_back", "reject"] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration(Record):
-    """A line of demonstrations.jsonl: a response as people want it."""
+    """A line of demonstrations.jsonl: a response as people want it, and how it came to be."""
 
     messages: tuple[Message, ...]
     response: str
+    prompt_id: str | None = None
+    split: str | None = None  # of the prompt: train, or kept out of training
+    source: str | None = None  # the response that was edited; none where it was written afresh
+    author: str | None = None
+    guideline_version: int | None = None  # what the author was shown
+    versions: tuple[Version, ...] = ()  # as they were sent; the last one is the response
 
     def __post_init__(self) -> None:
         _check_prompt(self)

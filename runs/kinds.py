@@ -1,5 +1,6 @@
 """A kind of run: what an app declares so that `runs` can carry it out, once for each sort of job."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,15 @@ class Kind:
 
         The lease is not renewed meanwhile: what takes more than some seconds is the program's work.
         """
+
+    def take_in(self, run: "Run", directory: RunDirectory) -> Iterator[tuple[int, int]]:
+        """Store in parts what would take too long for `finish`; gives how much of how much is stored by then.
+
+        Called when the program has ended well, outside of any transaction. Between two parts the lease is
+        renewed and a wish to stop is heard; another attempt then begins anew, so a part that is stored
+        already must do no harm.
+        """
+        yield from ()
 
     def finish(self, run: "Run", directory: RunDirectory) -> None:
         """Store what was found; called in the transaction that marks the run as succeeded."""

@@ -98,6 +98,7 @@ class Supervision:
         self.follower = Follower(self.directory.path / "metrics.jsonl")
         self.news: Progress | None = None  # not yet written to the database
         self.stopped_for = ""  # a Want, "stalled", "max_runtime" or "database"
+        self.stored = False  # all that the kind takes in parts
         self.memory_kills = host.killed_for_memory()
         self.beat_due = self.progress_at = self.database_at = time.monotonic()
         self.runtime_until = self.kill_at = float("inf")
@@ -112,6 +113,7 @@ class Supervision:
                 self.start(kind)
                 self.follow()
             self.insist(self.note)  # also what a program wrote whose supervisor died before it could
+            self.take_in(kind)
             self.settle(lambda: self.conclude(kind))
         except (LostError, OperationalError, InterfaceError):
             raise
@@ -232,6 +234,22 @@ class Supervision:
             _signal_group(self.child.pid, signal.SIGKILL)
             self.child.wait()
 
+    def take_in(self, kind: kinds.Kind) -> None:
+        """Let the kind store in parts what its program has found, until it is done or asked to stop."""
+        self.stored = False
+        if self.complete and self.run.want != Want.CANCEL:
+            for step, total in kind.take_in(self.run, self.directory):
+                self.news = Progress(step, total, "store")
+                self.insist(self.note)
+                if self.run.want != Want.NONE:
+                    return
+            self.stored = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether the program has ended well."""
+        return not (self.child and self.child.returncode) and self.directory.has_result()
+
     def settle(self, conclude: Callable[[], None]) -> None:
         """Write down how the attempt ended; again where a wish came in between."""
         while True:
@@ -243,10 +261,9 @@ class Supervision:
     def conclude(self, kind: kinds.Kind) -> None:
         """The transition that fits how the program ended."""
         run, code = self.run, self.child.returncode if self.child else 0
-        complete = code == 0 and self.directory.has_result()
         if run.want == Want.CANCEL:
             transitions.stop(run)
-        elif complete:
+        elif self.complete and self.stored:
             transitions.succeed(run, lambda: kind.finish(run, self.directory))
         elif code in FAILURES:
             transitions.fail(run, code=FAILURES[code], text=self.log_tail())

@@ -16,7 +16,7 @@ FREE = ("config", "tests", "bench")  # config knows all others; nothing of ours 
 
 TORCH_FREE = {"lm.records", "lm.config", "lm.run_directory", "lm.model_files"}
 TENSORS = {"torch", "transformers", "safetensors", "tokenizers", "numpy"}
-PAGES = {"django", "django_htmx", "markdown_it", "nh3"}
+PAGES = {"django", "django_htmx", "nh3"}
 # part: (parts of ours, packages of others); the standard library is for all. A longer name wins over a
 # shorter one, so `policy` does not speak for `policy.app`.
 MAY_IMPORT = {
@@ -39,7 +39,12 @@ MAY_IMPORT = {
         PAGES,
     ),
     "runs": (TORCH_FREE, {"django", "celery", "kombu", "billiard"}),
-    "annotate": ({"runs", "worlds.config", *TORCH_FREE}, PAGES),
+    "annotate": ({"runs", "worlds.config", "annotate.markup", "annotate.import_formats", *TORCH_FREE}, PAGES),
+    "annotate.quality": ({"annotate", *TORCH_FREE}, {"numpy", "scipy", "pandas", "evalica"}),
+    "annotate.measure": ({"annotate", "annotate.quality", *TORCH_FREE}, {"numpy"}),
+    "annotate.twins": ({"annotate", *TORCH_FREE}, {"numpy"}),
+    "annotate.import_formats": ({"annotate", *TORCH_FREE}, {"pyarrow"}),
+    "annotate.markup": (set(), {"markdown_it", "pygments", "math_core"}),
     "annotate.management.commands.simulate_raters": (
         {"annotate", "runs", "worlds", "worlds.config", *TORCH_FREE},
         PAGES,
@@ -141,7 +146,7 @@ def test_the_web_process_with_all_kinds_of_jobs_loads_no_numbers_library_and_no_
         RANKLOOP_PROCESS="web",
         **environment,
     )
-    assert "annotate.views" in loaded
+    assert "annotate.views.rating" in loaded
     assert loaded.isdisjoint(HEAVY)
     assert {name for name in loaded if part_of(name) == "worlds"} <= {"worlds"}  # the empty package itself
 

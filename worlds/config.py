@@ -4,6 +4,35 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+TasteName = Literal["reasonable", "short", "warm"]
+Population = Literal["clean", "crowd", "minority", "padded", "tied", "rankers", "patient", "coin"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Who judges, and by what taste."""
+
+    population: Population
+    taste: TasteName = "reasonable"
+    other_taste: TasteName = "short"  # of those robots that have another one
+
+
+WORLDS = {
+    "clean": World(population="clean"),
+    "crowd": World(population="crowd"),
+    "brief": World(population="crowd", taste="short"),
+    "chatty": World(population="crowd", taste="warm"),
+    "minority": World(population="minority"),
+    "padded": World(population="padded"),
+    "tied": World(population="tied"),
+    "rankers": World(population="rankers"),
+    "patient": World(population="patient"),
+    "coin": World(population="coin"),
+}
+WorldName = Literal[
+    "clean", "crowd", "brief", "chatty", "minority", "padded", "tied", "rankers", "patient", "coin"
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationConfig:
@@ -12,8 +41,9 @@ class SimulationConfig:
     project: Annotated[str, "slug of the project to judge"]
     raters: Annotated[int, "how many robots"] = 20
     judgments: Annotated[int, "in total; 0 goes on until nothing is left"] = 0
-    taste: Annotated[Literal["reasonable", "short", "warm"], "what the robots like"] = "reasonable"
-    population: Annotated[Literal["clean", "crowd"], "how reliable they are"] = "crowd"
+    world: Annotated[WorldName, "names a taste and a population at once"] = "crowd"
+    taste: Annotated[TasteName | None, "what the robots like; left out, the world's"] = None
+    population: Annotated[Population | None, "how reliable they are; left out, the world's"] = None
     pace: Annotated[float, "1 takes the time that people take, 0 none"] = 0.0
     seed: Annotated[int, "draws the robots and their answers"] = 0
     base_url: Annotated[str, "address of the server"] = "http://127.0.0.1:8000"
@@ -33,3 +63,12 @@ class SimulationConfig:
         address = urlsplit(self.base_url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ValueError(f"base_url must be an http address, not {self.base_url!r}")
+
+    def chosen(self) -> World:
+        """The world, with what is said apart from it."""
+        world = WORLDS[self.world]
+        return World(
+            population=self.population or world.population,
+            taste=self.taste or world.taste,
+            other_taste=world.other_taste,
+        )

@@ -107,11 +107,14 @@ class RaterSession:
         project: str,
         robot: Robot,
         taste: Taste,
+        own_taste: Taste | None = None,
         rng: Generator,
         pace: float,
     ):
         self.browser, self.link, self.compare = browser, urlsplit(link).path, f"/projects/{project}/compare/"
         self.robot, self.taste, self.rng, self.pace = robot, taste, rng, pace
+        self.own_taste = own_taste or taste
+        self.clock = rng.spawn(1)[0]  # so that a draw of seconds changes no answer
         self.judged = 0
         self._signed_in = False
         self._page: Page | None = None  # while the robot looks at a comparison
@@ -132,7 +135,8 @@ class RaterSession:
         return self._judge(page, page.forms["comparison"])
 
     def _sign_in(self) -> None:
-        form = read_page(self.browser.get(self.link).text).forms.get(self.link)
+        forms = read_page(self.browser.get(self.link).text).forms
+        form = forms.get(self.link) or forms.get("")  # without an action it goes where the page came from
         if form is None:
             raise ServerError("the page behind a sign-in link has no form; was the link used?")
         answer = self.browser.post(self.link, form.fields)
@@ -148,13 +152,14 @@ class RaterSession:
         return None if page.empty else page
 
     def _judge(self, page: Page, form: Form) -> Turn:
-        rewards = [self.taste.reward(page.messages, text) for text in page.shown]
         verdict = self.robot.judge(
-            rewards, self.rng, since_break=self.judged % BREAK_AFTER, ties="1=2" in page.offered
+            [self.own_taste.reward(page.messages, text) for text in page.shown],
+            self.rng,
+            since_break=self.judged % BREAK_AFTER,
+            ties="1=2" in page.offered,
+            lengths=[len(text) for text in page.shown],
         )
-        bad = verdict.all_bad and "all_bad" in page.offered
-        vote = {"all_bad": "1"} if bad else {"order": str(verdict)}
-        answer = self.browser.post(form.action, form.fields | self._times(form) | vote)
+        answer = self.browser.post(form.action, form.fields | self._times(form) | vote(verdict, page))
         if answer.status == 409 and self._refused < 3:  # the lease ran out, and the place was given away
             self._refused += 1
             return Turn()
@@ -162,7 +167,7 @@ class RaterSession:
             raise ServerError(f"POST {form.action} gave status {answer.status} {answer.location}")
         self._refused = 0
         self.judged += 1
-        return Turn(judged=(verdict, rewards))
+        return Turn(judged=(verdict, [self.taste.reward(page.messages, text) for text in page.shown]))
 
     def _times(self, form: Form) -> dict[str, str]:
         """What a browser fills into the form: the clock, and a key where the page has left it open."""
@@ -172,9 +177,20 @@ class RaterSession:
             "shown_at": self._shown_at.isoformat(),
             "first_input_at": now.isoformat(),
             "submitted_at": now.isoformat(),
-            "active_ms": str(round((now - self._shown_at).total_seconds() * 1000)),
+            "active_ms": str(round(self._seconds(now) * 1000)),
         }
         return {name: value for name, value in found.items() if name in form.fields}
+
+    def _seconds(self, now: datetime) -> float:
+        """How long the robot says it looked: without a pace it doesn't wait, and says what it would take."""
+        return (now - self._shown_at).total_seconds() if self.pace else self.robot.takes(self.clock)
+
+
+def vote(verdict: Verdict, page: Page) -> dict[str, str]:
+    """The fields that say this on this page."""
+    if verdict.all_bad and "all_bad" in page.offered:
+        return {"all_bad": "1"}
+    return {"order": str(verdict)}
 
 
 class Simulation:
@@ -264,14 +280,16 @@ def simulate(
     if len(links) != config.raters:
         raise ConfigError(f"{config.raters} raters need as many links, not {len(links)}")
     tally, halt = tally or Tally(), threading.Event()
-    robots = population(config.population, config.raters, config.seed)
+    world = config.chosen()
+    robots = population(world.population, config.raters, config.seed)
     raters = [
         RaterSession(
             browser=Browser(config.base_url, halt=halt),
             link=link["link"],
             project=config.project,
             robot=robot,
-            taste=TASTES[config.taste],
+            taste=TASTES[world.taste],
+            own_taste=TASTES[world.other_taste if robot.other_taste else world.taste],
             rng=np.random.default_rng([config.seed, 2, number]),
             pace=config.pace,
         )

@@ -11,6 +11,8 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 register = template.Library()
 
@@ -44,12 +46,24 @@ def model_text(text: str) -> SafeString:
 def ago(moment: datetime | None) -> str:
     """How long ago something was, in one unit."""
     if moment is None:
-        return "never"
+        return _("never")
     seconds = max(0, int((timezone.now() - moment).total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return "just now" if seconds < 10 else f"{seconds} s ago"
+    if seconds < 10:
+        return _("just now")
+    if seconds < 60:
+        return _("%(n)s s ago") % {"n": seconds}
+    if seconds < 3600:
+        return _("%(n)s min ago") % {"n": seconds // 60}
+    if seconds < 86_400:
+        return _("%(n)s h ago") % {"n": seconds // 3600}
+    days = seconds // 86_400
+    return ngettext("%(n)s d ago", "%(n)s d ago", days) % {"n": days}
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """A share as per cent; nothing where there is none."""
+    return "" if share is None else f"{share * 100:.0f}%"
 
 
 @lru_cache

@@ -12,8 +12,8 @@ class PolicyConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare the kinds of jobs, the panel of rounds, and what a round does around its reward model."""
-        from annotate import panels  # noqa: PLC0415, models are ready only now
-        from policy.app import jobs, views  # noqa: PLC0415
+        from annotate import panels, progress  # noqa: PLC0415, models are ready only now
+        from policy.app import jobs, uses, views  # noqa: PLC0415
         from policy.app.trying import TryPolicies  # noqa: PLC0415
         from rewards.app.jobs import after, before  # noqa: PLC0415
         from runs import kinds  # noqa: PLC0415
@@ -21,5 +21,6 @@ class PolicyConfig(AppConfig):
         for kind in (jobs.BaseSamples(), jobs.BestOfN(), jobs.Ppo(), jobs.RoundSamples(), TryPolicies()):
             kinds.register(kind)
         panels.provide(views.panel)
+        progress.provide_uses(uses.of_rater)
         before(jobs.bring_for_reward_model)
         after(jobs.go_on_with_reward_model)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from annotate.comparisons import add_comparison
+from annotate.comparisons import add_comparison, drawn_for_overlap
 from annotate.models import Prompt, Purpose, Response
 from lm import records
 from policy.app.exchange import add_samples
@@ -103,6 +103,7 @@ def _put_out_to_learn(round: Round, drawn: Sequence[Drawn]) -> None:
                 probability=len(drawn[number % 2 :: 2]) / pool,
                 place=chance.random(),
                 batch=round.batch,
+                overlap=drawn_for_overlap(round.project.rules, chance),
             )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Avg, Count, Q, Sum
+from django.db.models import Avg, Q, Sum
 
 from annotate.models import Judgment
 from policy.app.models import Policy, Round, Sample, StepName
@@ -122,8 +122,8 @@ def evaluation(round: Round) -> tuple[int, int]:
     """How many judgments decide on the round's policy, and how many of them are in."""
     comparisons = round.evaluations.filter(comparison__closed_at=None)
     wanted = comparisons.aggregate(wanted=Sum("comparison__wanted"))["wanted"] or 0
-    standing = Q(counted=True, assignment__comparison__in=comparisons.values("comparison"))
-    judged = Judgment.objects.standing().filter(standing).aggregate(judged=Count("pk"))["judged"]
+    of_them = Q(assignment__comparison__in=comparisons.values("comparison"))
+    judged = Judgment.objects.used().filter(of_them).count()
     return wanted, judged
 
 

@@ -91,9 +91,7 @@ def readiness(project: Project, settings: RoundSettings | None = None) -> Readin
     """Whether a round can start; else the first reason against it."""
     fewest = (settings or RoundSettings()).fewest_judgments
     base = Policy.objects.base_of(project)
-    judgments = (
-        Judgment.objects.standing().filter(counted=True, assignment__comparison__project=project).count()
-    )
+    judgments = Judgment.objects.used().filter(assignment__comparison__project=project).count()
     undecided = project.rounds.undecided().first()
     active = undecided if undecided and undecided.state == RoundState.RUNNING else None
     waiting = undecided if undecided and undecided.state == RoundState.LABELING else None
@@ -121,7 +119,8 @@ def _reason_against(
         return f"Run {ending.pk} of an earlier round has not ended."
     if judgments < fewest:
         return f"A round needs {fewest} judgments; there are {judgments}."
-    decided = Preference.objects.filter(judgment__assignment__comparison__project=project, tie=False)
+    of_project = Preference.objects.filter(judgment__assignment__comparison__project=project)
+    decided = of_project.filter(tie=False).used()
     if not decided.exists():
         return "All judgments are ties; a reward model needs some with a winner."
     for split, purpose in (("train", "to learn from"), ("policy_eval", "set aside for evaluation")):
@@ -232,8 +231,8 @@ def scores(round: Round, opponent: Policy) -> list[Score]:
     """What each counted judgment says of the round's policy; the same words from both are a tie."""
     own = dict(round.evaluations.filter(opponent=opponent).values_list("comparison", "response"))
     judgments = (
-        Judgment.objects.standing()
-        .filter(counted=True, assignment__comparison__in=own)
+        Judgment.objects.used()
+        .filter(assignment__comparison__in=own)
         .values_list("order", "assignment__comparison", "assignment__rater", "assignment__comparison__prompt")
     )
     found = [

@@ -11,8 +11,11 @@ class RewardsConfig(AppConfig):
     verbose_name = "Reward models"
 
     def ready(self) -> None:
-        """Declare the kind of job."""
-        from rewards.app.jobs import RewardModelTraining  # noqa: PLC0415, models are ready only now
+        """Declare the kind of job, and tell raters where their judgments went."""
+        from annotate import progress  # noqa: PLC0415, models are ready only now
+        from rewards.app import uses  # noqa: PLC0415
+        from rewards.app.jobs import RewardModelTraining  # noqa: PLC0415
         from runs import kinds  # noqa: PLC0415
 
         kinds.register(RewardModelTraining())
+        progress.provide_uses(uses.of_rater)

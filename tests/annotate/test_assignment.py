@@ -9,8 +9,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from annotate.answers import Answer
 from annotate.assignment import BREAK, expire_leases, next_for, shown_responses
-from annotate.judging import Answer, judge, skip
+from annotate.judging import judge, skip
 from annotate.models import (
     Assignment,
     AssignmentState,

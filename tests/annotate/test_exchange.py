@@ -5,8 +5,9 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from annotate.answers import Answer
 from annotate.assignment import next_for
-from annotate.judging import Answer, judge, withdraw
+from annotate.judging import judge, withdraw
 from annotate.models import AuditEvent, Prompt, Response
 from lm import records
 
@@ -85,7 +86,7 @@ def test_prompts_come_in_once(project, tmp_path, capsys):
     call_command("import_prompts", file, project="shop")
     call_command("import_prompts", file, project="shop")
 
-    assert capsys.readouterr().out == "2 new prompts in shop\n0 new prompts in shop\n"
+    assert capsys.readouterr().out == "2 new prompts in shop\n0 new prompts in shop, 2 known already\n"
     assert Prompt.objects.get(name="a").messages == [{"role": "user", "content": "Why?"}]
 
 
@@ -96,7 +97,7 @@ def test_prompts_come_in_once(project, tmp_path, capsys):
         (['{"prompt_id": "a", "prompt": "Why?"}', '{"prompt_id": "b"}'], "line 2"),
         (
             ['{"prompt_id": "a", "prompt": "Why?"}', '{"prompt_id": "a", "prompt": "How?"}'],
-            "prompt_id 'a' is taken",
+            "line 2: prompt_id: names another prompt",
         ),
     ],
 )

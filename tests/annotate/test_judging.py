@@ -4,10 +4,13 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotate import judging
+from annotate.answers import Answer, JudgingError, parse_order
 from annotate.assignment import expire_leases, next_for
-from annotate.judging import AlreadyJudgedError, Answer, JudgingError, judge, parse_order, withdraw
+from annotate.judging import AlreadyJudgedError, judge, preferences, withdraw
 from annotate.models import Assignment, AssignmentState, Judgment, Preference, Response
 
 
@@ -55,7 +58,7 @@ def test_another_answer_on_a_judged_assignment_is_refused(assignment):
 def test_an_answer_that_names_the_judgment_it_corrects_supersedes_it(assignment):
     stored, _ = judge(assignment, answer([[1], [2]]))
 
-    corrected, new = judge(assignment, answer([[2], [1]], supersedes=stored.pk))
+    corrected, new = judge(assignment, answer([[2], [1]], supersedes=stored.client_key))
 
     assert new
     assert corrected.supersedes == stored
@@ -94,6 +97,28 @@ def test_a_ranking_of_four_gives_each_of_its_six_pairs_a_third(new_comparison, a
         (fourth, second, False),
     }
     assert {preference.weight for preference in judgment.preferences.all()} == {1 / 3}
+
+
+@given(ranks=st.lists(st.integers(0, 8), min_size=2, max_size=9), top=st.integers(0, 9))
+def test_an_order_gives_each_pair_once_as_a_slow_count_does(ranks, top):
+    size, shown = len(ranks), list(range(100, 100 + len(ranks)))
+    rank = dict(zip(shown, ranks, strict=True))
+    order = [[r for r in shown if rank[r] == place] for place in sorted(set(ranks))]
+    judgment = Judgment(order=order, top=top)
+
+    found = preferences(judgment, shown)
+
+    said = {(one.chosen_id, one.rejected_id, one.tie) for one in found}
+    last = set(order[-1]) if top and len(order) > 1 else set()
+    expected = set()
+    for place, one in enumerate(shown):
+        for other in shown[place + 1 :]:
+            if not {one, other} <= last:
+                better, worse = (one, other) if rank[one] <= rank[other] else (other, one)
+                expected.add((better, worse, rank[one] == rank[other]))
+    assert said == expected
+    assert len(found) == len(expected)
+    assert {one.weight for one in found} <= {1 / (size - 1)}
 
 
 def test_undo_keeps_the_judgment_and_opens_the_assignment_again(assignment, alice, project):

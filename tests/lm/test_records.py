@@ -16,6 +16,7 @@ from lm.records import (
     Prompt,
     RecordError,
     Response,
+    Version,
     parse,
     read,
     write,
@@ -42,7 +43,18 @@ def conversations(messages: tuple[Message, ...]) -> st.SearchStrategy[Conversati
 
 RECORDS = st.one_of(
     st.builds(Prompt, prompt_id=NAME, messages=MESSAGES, tags=st.lists(TEXT).map(tuple)),
-    st.builds(Demonstration, messages=MESSAGES, response=TEXT),
+    st.builds(
+        Demonstration,
+        messages=MESSAGES,
+        response=TEXT,
+        prompt_id=st.none() | NAME,
+        source=st.none() | TEXT,
+        guideline_version=st.none() | WHOLE,
+        versions=st.lists(
+            st.builds(Version, text=TEXT, note=TEXT, verdict=st.sampled_from([None, "accept", "send_back"])),
+            max_size=2,
+        ).map(tuple),
+    ),
     MESSAGES.flatmap(conversations),
     st.builds(
         Response,

@@ -69,6 +69,47 @@ class Beside:
 # Ends
 
 
+def test_what_a_kind_takes_in_parts_is_progress_and_comes_before_its_end(claimed, monkeypatch):
+    seen = []
+
+    def take_in(kind, run, directory):
+        for part in range(1, 4):
+            seen.append((part, directory.has_result(), run.state))
+            yield part, 3
+
+    monkeypatch.setattr(type(kinds.get("toy")), "take_in", take_in)
+    run = claimed({"steps": 2})
+    carry_out(run)
+
+    assert seen == [(part, True, State.RUNNING) for part in (1, 2, 3)]
+    assert (run.state, run.step, run.total, run.phase) == (State.SUCCEEDED, 3, 3, "store")
+
+
+@pytest.mark.parametrize(
+    ("ask", "state"), [(transitions.cancel, State.CANCELLED), (transitions.request_pause, State.PAUSED)]
+)
+def test_a_wish_to_stop_is_heard_between_two_parts(claimed, monkeypatch, ask, state):
+    taken = []
+
+    def take_in(kind, run, directory):
+        for part in range(1, 4):
+            taken.append(part)
+            if part == 2 and len(taken) == 2:
+                ask(Run.objects.get(pk=run.pk), by="ada")
+            yield part, 3
+
+    monkeypatch.setattr(type(kinds.get("toy")), "take_in", take_in)
+    run = claimed({"steps": 2})
+    carry_out(run)
+    assert (taken, run.state) == ([1, 2], state)
+
+    transitions.resume(run, by="ada")
+    assert transitions.claim(["light"], OTHER) == run
+    run.refresh_from_db()
+    carry_out(run)
+    assert (taken[2:], run.state) == ([1, 2, 3], State.SUCCEEDED)
+
+
 def test_a_run_is_carried_out(claimed):
     run = claimed({"steps": 5})
     carry_out(run)

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from worlds.robots import Robot, Verdict, population
+from worlds.robots import POPULATIONS, Robot, Verdict, population
 
 MANY = 20_000
 
@@ -123,3 +123,72 @@ def test_half_of_the_comparisons_take_less_than_the_median():
     rng = np.random.default_rng(0)
     times = [Robot(seconds=6).takes(rng) for _ in range(MANY)]
     assert np.median(times) == pytest.approx(6, rel=0.02)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_answers_are_as_frequent_as_a_robots_chances_say(ties):
+    robot = Robot(
+        reliability=0.8, side_bias=0.3, lapse=0.1, lapse_first=0.8, fatigue=0.2, tie_width=0.5, length_bias=0.7,
+        lazy_ties=0.2,
+    )  # fmt: skip
+    asked = {"since_break": 50, "ties": ties, "lengths": [80, 200]}
+    expected = robot.chances([0.6, 0.1], **asked)
+    assert sum(expected.values()) == pytest.approx(1)
+    found = answers(robot, [0.6, 0.1], **asked)
+    assert surprise(found, {key: share for key, share in expected.items() if share}) < 16.3
+
+
+def test_a_liking_for_length_is_in_logits_of_the_lengths_ratio():
+    share = Robot(length_bias=1.5).chances([0, 0], lengths=[math.e, 1])["1>2"]
+    assert share == pytest.approx(1 / (1 + math.exp(-1.5)))
+
+
+def test_a_ranker_is_careful_about_the_best_and_careless_below():
+    rewards, robot = [3.0, 1.5, 0.0], Robot(care_below=0.3)
+    found = answers(robot, rewards)
+    best = np.exp(rewards) / np.exp(rewards).sum()
+    firsts = [sum(count for order, count in found.items() if order[0] == str(n)) / MANY for n in (1, 2, 3)]
+    assert firsts == pytest.approx(list(best), abs=0.012)
+    rest = found["1>2>3"] / (found["1>2>3"] + found["1>3>2"])
+    assert rest == pytest.approx(1 / (1 + math.exp(-0.3 * 1.5)), abs=0.015)
+
+
+@pytest.mark.parametrize("name", list(POPULATIONS))
+def test_each_population_has_as_many_robots_as_asked_and_the_same_for_a_seed(name):
+    assert [len(population(name, count, 0)) for count in (1, 7, 20)] == [1, 7, 20]
+    assert population(name, 20, 4) == population(name, 20, 4)
+
+
+def test_a_quarter_of_the_minority_world_has_another_taste_and_is_as_careful_as_the_rest():
+    robots = population("minority", 400, 0)
+    other = [robot for robot in robots if robot.other_taste]
+    same = [robot for robot in robots if not robot.other_taste and robot.lapse < 0.9]
+    assert len(other) == 100
+    assert sum(robot.lapse == 0.95 for robot in robots) == 40
+    assert np.mean([robot.lapse for robot in other]) == pytest.approx(
+        np.mean([robot.lapse for robot in same]), abs=0.01
+    )
+
+
+def test_of_the_tied_worlds_answers_four_in_ten_are_ties():
+    rng = np.random.default_rng(0)
+    chances = [
+        robot.chances(list(rng.normal(0, 1.2, 2)))["1=2"]
+        for robot in population("tied", 100, 0)
+        for _ in range(20)
+    ]
+    assert np.mean(chances) == pytest.approx(0.4, abs=0.05)
+
+
+def test_spammers_of_the_patient_world_take_the_time_of_the_others():
+    spammers = [robot for robot in population("patient", 400, 0) if robot.lapse == 0.95]
+    assert len(spammers) == 40
+    assert np.median([robot.seconds for robot in spammers]) == pytest.approx(8, rel=0.2)
+
+
+def test_the_padded_world_likes_length_and_a_coin_likes_nothing():
+    assert all(robot.length_bias >= 0 for robot in population("padded", 100, 0))
+    assert np.mean([robot.length_bias for robot in population("padded", 400, 0)]) == pytest.approx(
+        1.5, abs=0.1
+    )
+    assert population("coin", 3, 0)[0].chances([9, -9]) == {"1>2": 0.5, "2>1": 0.5, "1=2": 0}

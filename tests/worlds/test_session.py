@@ -7,14 +7,16 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from lm.config import ConfigError, to_json
+from lm.config import ConfigError, from_json, to_json
 from lm.run_directory import read_lines
 from tests.worlds.rater_server import RaterServer
 from worlds.browser import ServerError
-from worlds.config import SimulationConfig
+from worlds.config import WORLDS, Population, SimulationConfig, World, WorldName
+from worlds.robots import POPULATIONS, population
 from worlds.session import simulate
 
 
@@ -102,6 +104,35 @@ def test_fewer_links_than_raters_are_refused():
     server = RaterServer(comparisons=1)
     with pytest.raises(ConfigError, match="3 raters need as many links, not 2"):
         simulate(config(server, raters=3), server.raters(2), silent)
+
+
+def test_a_world_names_taste_and_population_and_each_may_be_said_apart():
+    assert set(get_args(WorldName)) == set(WORLDS)
+    assert set(get_args(Population)) == set(POPULATIONS)
+    plain = SimulationConfig(project="demo")
+    assert plain.chosen() == World(population="crowd", taste="reasonable")
+    brief = SimulationConfig(project="demo", world="brief", population="clean")
+    assert brief.chosen() == World(population="clean", taste="short")
+
+
+def test_an_unknown_world_is_refused_by_name():
+    with pytest.raises(ConfigError, match="'moon'"):
+        from_json(SimulationConfig, {"project": "demo", "world": "moon"})
+
+
+def test_robots_of_the_minority_judge_by_the_other_taste():
+    chatty = "Happy to help! It costs $65, a lovely price. Would you like to know more?"
+    server = RaterServer(
+        comparisons=120, overlap=8, responses=("Thank you! Lovely. It costs $65.", chatty), tie=False
+    )
+    asked = SimulationConfig(project="demo", base_url=server.url, world="minority", raters=8, taste="warm")
+    simulate(asked, server.raters(8), silent)
+    robots = population("minority", 8, 0)
+    first = {True: [], False: []}
+    for rater, _, answer in server.votes.values():
+        first[robots[int(rater.split("-")[1])].other_taste].append(answer == "1>2")
+    assert sum(robot.other_taste for robot in robots) == 2
+    assert sum(first[True]) / len(first[True]) > sum(first[False]) / len(first[False]) + 0.2
 
 
 def command(directory: Path, *flags: str) -> list[str]:

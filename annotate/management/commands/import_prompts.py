@@ -1,30 +1,10 @@
-"""`manage.py import_prompts`: prompts.jsonl into a project."""
+"""`manage.py import_prompts`: a file of prompts into a project."""
 
-from pathlib import Path
-from typing import Any
-
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-
-from annotate.exchange import ImportFileError, import_prompts
-from annotate.management.projects import add_project_argument, project_named
-from lm import records
+from annotate.management.imports import FileImportCommand
 
 
-class Command(BaseCommand):
-    """Read prompts, all or none."""
+class Command(FileImportCommand):
+    """Read prompts."""
 
-    help = "Add the prompts of a prompts.jsonl to a project; a faulty line stops the whole file."
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        """Which file, which project."""
-        parser.add_argument("file", type=Path)
-        add_project_argument(parser)
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Import and say how many were new."""
-        project = project_named(options["project"])
-        try:
-            new = import_prompts(project, records.read(options["file"], records.Prompt))
-        except (records.RecordError, ImportFileError, OSError) as error:
-            raise CommandError(str(error)) from error
-        self.stdout.write(f"{new} new prompts in {project.slug}")
+    help = "Add prompts from JSONL, CSV or Parquet to a project; a faulty line stops the whole file."
+    kind = "prompts"

@@ -20,8 +20,9 @@ class Command(BaseCommand):
         add_project_argument(parser)
         parser.add_argument("--raters", type=int, default=20)
         parser.add_argument("--judgments", type=int, default=0, help="0: until nothing is left")
-        parser.add_argument("--taste", default="reasonable")
-        parser.add_argument("--population", default="crowd")
+        parser.add_argument("--world", default="crowd", help="names a taste and a population at once")
+        parser.add_argument("--taste", help="left out, the world's")
+        parser.add_argument("--population", help="left out, the world's")
         parser.add_argument("--pace", type=float, default=0.0, help="1 takes the time that people take")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--url", default=settings.PUBLIC_URL, help="address of the server")
@@ -36,7 +37,7 @@ class Command(BaseCommand):
                 "robots need numpy: pip install --require-hashes -r requirements/data.txt"
             ) from error
         project = project_named(options["project"])
-        names = ("raters", "judgments", "taste", "population", "pace", "seed")
+        names = ("raters", "judgments", "world", "taste", "population", "pace", "seed")
         try:
             values = {"project": project.slug, "base_url": options["url"]}
             config = from_json(SimulationConfig, values | {name: options[name] for name in names})

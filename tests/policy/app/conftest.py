@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from annotate.answers import Answer
 from annotate.assignment import next_for
 from annotate.comparisons import draw_pairs
 from annotate.exchange import import_prompts
-from annotate.judging import Answer, judge
+from annotate.judging import judge
 from annotate.models import Membership, Project, Role, User
 from lm import records
 from policy.app import rounds

@@ -41,7 +41,7 @@ def sign_in(live_server, project):
 
 def test_a_round_goes_from_the_button_to_a_promoted_policy(page, sign_in, project):
     sign_in(page).goto("/projects/demo/")
-    page.get_by_text("Settings", exact=True).click()
+    page.locator("summary", has_text="Settings").click()
     page.get_by_label("1 nat", exact=False).check()
     page.get_by_label("Fresh comparisons").fill("24")
     page.get_by_role("button", name="Start round 1").click()

@@ -5,10 +5,11 @@ from uuid import uuid4
 
 import pytest
 
+from annotate.answers import Answer
 from annotate.assignment import next_for
 from annotate.comparisons import add_comparison
 from annotate.exchange import add_prompt
-from annotate.judging import Answer, judge
+from annotate.judging import judge
 from annotate.models import Membership, Project, Response, Role, User
 from lm import records
 from rewards.app import jobs
