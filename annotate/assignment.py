@@ -20,6 +20,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, 
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from annotate import prepared
 from annotate.demonstrations import with_own_words
 from annotate.models import (
     Assignment,
@@ -36,6 +37,7 @@ from annotate.prepared import Prepared
 from annotate.retries import retried
 
 BREAK = timedelta(minutes=10)  # a longer pause begins a new sitting
+TAKE_PLACE = "UPDATE annotate_comparison SET places_left = places_left - 1 WHERE id = %s AND places_left > 0"
 ROUTES_FRESH = 10  # seconds for which the routes of a project may be old
 _chance = secrets.SystemRandom()
 
@@ -111,6 +113,17 @@ def open_assignments(rater: User, project: Project) -> QuerySet[Assignment]:
     return working.select_related("comparison__prompt", "guideline").order_by("offered_at", "pk")
 
 
+def of_rater(rater_id: int, project: int | OuterRef) -> QuerySet[Assignment]:
+    """A rater's assignments in a project, the project of each looked up by its comparison.
+
+    Not by a join: a database that takes a project for small then goes through all of it each time.
+    """
+    its_project = Comparison.objects.filter(pk=OuterRef("comparison")).values("project")
+    return Assignment.objects.alias(of_project=Subquery(its_project)).filter(
+        rater=rater_id, of_project=project
+    )
+
+
 def renew(rater: User, project: Project) -> int:
     """Let all that the rater has open run from now; returns how many that are."""
     now = timezone.now()
@@ -142,13 +155,13 @@ def release(assignment: Assignment, state: AssignmentState, *, reason: str = "")
 
 def take_place(comparison_id: int) -> bool:
     """Take one place of a comparison; False where none is left."""
-    free = Comparison.objects.filter(pk=comparison_id, places_left__gt=0)
-    return free.update(places_left=F("places_left") - 1) == 1
+    return prepared.execute(TAKE_PLACE, comparison_id) == 1
 
 
 def shown_responses(assignment: Assignment) -> list[Response]:
     """The responses in the order in which this rater sees them."""
-    found = Response.objects.in_bulk(assignment.shown)
+    named = {f"response_{place}": pk for place, pk in enumerate(assignment.shown)}
+    found = {response.pk: response for response in _responses.rows(**named)}
     return [found[pk] for pk in assignment.shown]
 
 
@@ -234,29 +247,29 @@ def _open_routes(project: Project, tags: Collection[str]) -> list[str]:
 
 def _first(desk: Desk) -> Comparison | None:
     """The first in the queue that no other rater is taking at this moment; if all are being taken, wait."""
-    rules, instead = desk.project.rules, _instead(desk)
-    about: dict[str, Any] = {"project_id": desk.project.pk, "rater_id": desk.rater_id}
+    rules, (instead, back) = desk.project.rules, _instead(desk)
+    about: dict[str, Any] = {"project_id": desk.project.pk, "rater_id": desk.rater_id, **back}
     if not (rules.routes or rules.hourly_limit or rules.round_limit):
-        return _head.first(True, *instead, **about) or _head.first(False, *instead, **about)
+        return _head.first(True, instead, **about) or _head.first(False, instead, **about)
     for skip_locked in (True, False):
-        rows = _within_limits(desk, _head_of_the_queue(skip_locked, *instead, **about))
+        rows = _within_limits(desk, _head_of_the_queue(skip_locked, instead, **about))
         if (found := rows.first()) is not None:
             return found
     return None
 
 
-def _instead(desk: Desk) -> tuple[str, int]:
+def _instead(desk: Desk) -> tuple[str, dict[str, int]]:
     """What chance puts before the queue's next: a known answer, a repeat from so far back, or nothing."""
     rules, draw = desk.project.rules, _chance.random()
     if draw < rules.gold_share:
-        return "known answer", 0
+        return "known answer", {}
     if draw < rules.gold_share + rules.repeat_share:
-        return "repeat", rules.repeat_gap + _chance.randrange(rules.repeat_gap + 1)
-    return "", 0
+        return "repeat", {"back": rules.repeat_gap + _chance.randrange(rules.repeat_gap + 1)}
+    return "", {}
 
 
 def _head_of_the_queue(
-    skip_locked: bool, instead: str, back: int, *, project_id: int, rater_id: int
+    skip_locked: bool, instead: str, *, project_id: int, rater_id: int, back: int = 0
 ) -> QuerySet[Comparison]:
     """The queue in order, with what is to be shown instead and how often the rater met the prompt before."""
     rows = _candidates(project_id, rater_id).order_by("place").select_related("prompt")
@@ -277,10 +290,8 @@ def _head_of_the_queue(
         rows = rows.annotate(known_answer=Subquery(golds.order_by("place").values("pk")[:1]))
     if instead == "repeat":
         again = Assignment.objects.filter(comparison=OuterRef("comparison"), rater=rater_id, rule=Rule.REPEAT)
-        past = Assignment.objects.filter(
+        past = of_rater(rater_id, project_id).filter(
             ~Exists(again),
-            rater=rater_id,
-            comparison__project=project_id,
             comparison__closed_at=None,
             rule=Rule.QUEUE,
             state=AssignmentState.JUDGED,
@@ -290,6 +301,7 @@ def _head_of_the_queue(
 
 
 _head = Prepared(_head_of_the_queue)
+_responses = Prepared(lambda **named: Response.objects.filter(pk__in=named.values()), most=9)
 
 
 def _assign_known_answer(desk: Desk, comparison_id: int) -> Assignment:
@@ -308,10 +320,11 @@ def _assign_repeat(desk: Desk, assignment_id: int) -> Assignment:
 
 def _assign(desk: Desk, comparison: Comparison) -> Assignment:
     """Write the lease of a place; an expired one of the same rater comes back as it was shown."""
-    mine = Assignment.objects.filter(comparison=comparison, rater=desk.rater_id, rule=Rule.QUEUE)
     exposure = vars(comparison)["exposure"]  # of `_head_of_the_queue`
-    if exposure and mine.filter(state=AssignmentState.EXPIRED).update(**desk.lease, holds_place=True):
-        return mine.select_related("comparison__prompt", "guideline").get()
+    if exposure:
+        mine = Assignment.objects.filter(comparison=comparison, rater=desk.rater_id, rule=Rule.QUEUE)
+        if mine.filter(state=AssignmentState.EXPIRED).update(**desk.lease, holds_place=True):
+            return mine.select_related("comparison__prompt", "guideline").get()
     return _write(desk, comparison, Rule.QUEUE, 1, exposure=exposure)
 
 
@@ -327,7 +340,7 @@ def _write(
     if shown is None:
         shown = list(comparison.response_ids)
         _chance.shuffle(shown)
-    return Assignment.objects.create(
+    assignment = Assignment(
         comparison=comparison,
         rater_id=desk.rater_id,
         shown=shown,
@@ -338,3 +351,5 @@ def _write(
         offered_at=desk.now,
         **desk.lease,
     )
+    prepared.insert(assignment)
+    return assignment

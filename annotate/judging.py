@@ -10,11 +10,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate import assignment as leases
+from annotate import prepared
 from annotate.answers import Answer, JudgingError, Posted
 from annotate.models import (
     LABELING,
@@ -175,11 +176,15 @@ def _judge(assignment: Assignment, answer: Answer) -> tuple[Judgment, bool]:
         client=answer.client,
         supersedes=standing,
     )
-    judgment.save(force_insert=True)
+    prepared.insert(judgment)
     if standing is not None:
         standing.preferences.all().delete()
     if judgment.counted:
-        Preference.objects.bulk_create(preferences(judgment, assignment.shown))
+        found = preferences(judgment, assignment.shown)
+        if len(found) == 1:
+            prepared.insert(found[0])
+        else:
+            Preference.objects.bulk_create(found)
     _save(assignment, AssignmentState.JUDGED, holds_place=holds_place, closed_at=judgment.received_at)
     return judgment, True
 
@@ -191,8 +196,7 @@ def _with_parts() -> QuerySet[Assignment]:
 
 def _with_what_follows(*, key: UUID, rater_id: int, **held: UUID) -> QuerySet[Assignment]:
     """The rater's assignment, locked, with all that judging it and leasing the next one need."""
-    of_project = Q(comparison__project=OuterRef("comparison__project"))
-    mine = Assignment.objects.filter(of_project, rater=rater_id)
+    mine = leases.of_rater(rater_id, OuterRef("comparison__project"))
     open_ones = mine.filter(state=AssignmentState.OPEN, comparison__closed_at=None).order_by(
         "offered_at", "pk"
     )
@@ -299,4 +303,4 @@ def _save(
     assignment: Assignment, state: AssignmentState, *, holds_place: bool, closed_at: datetime | None
 ) -> None:
     assignment.state, assignment.holds_place, assignment.closed_at = state, holds_place, closed_at
-    assignment.save(update_fields=["state", "holds_place", "closed_at", "leased_at", "leased_until"])
+    prepared.update(assignment, "state", "holds_place", "closed_at", "leased_at", "leased_until")

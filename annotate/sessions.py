@@ -19,7 +19,7 @@ Opener = Callable[[HttpRequest, User, str, str], HttpResponse]
 
 def open_at_once(request: HttpRequest, user: User, how: str, target: str) -> HttpResponse:
     """Begin the session without asking for more."""
-    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    login(request, user)
     begun(request, user, how)
     return redirect(target)
 

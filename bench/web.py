@@ -35,7 +35,7 @@ from urllib.parse import urlencode, urlsplit
 
 import psycopg
 
-PAGE_BYTES = 7000  # about what a comparison weighs; the bare view's answer is as long
+PAGE_BYTES = 17_000  # what a comparison weighs here; the bare view’s answer is as long
 COMPARISONS = 20_000
 KEY = re.compile(r'action="/assignments/([0-9a-f-]{36})/judge/"')
 FETCH = {"X-Requested-With": "fetch"}

@@ -63,7 +63,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def login(self, request: HttpRequest, user: User) -> None:
         """The one backend, whoever checked the person."""
-        user.backend = "django.contrib.auth.backends.ModelBackend"
+        user.backend = settings.AUTHENTICATION_BACKENDS[0]
         super().login(request, user)
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:

@@ -139,6 +139,7 @@ def database(url: str, *, data: Path, synchronous: str, pooled: bool) -> dict[st
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": unquote(parts.path),
+            "CONN_MAX_AGE": None if pooled else 0,  # opening it took as long as all that is asked of it
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",  # a read that turns into a write would else fail as locked
                 "timeout": 20,
@@ -148,10 +149,13 @@ def database(url: str, *, data: Path, synchronous: str, pooled: bool) -> dict[st
         }
     if parts.scheme not in ("postgres", "postgresql"):
         refuse(f"DATABASE_URL begins with {parts.scheme!r}; it must be sqlite or postgresql")
-    limits = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=30s -c lock_timeout=5s"
+    limits = (
+        "-c statement_timeout=15s -c idle_in_transaction_session_timeout=30s -c lock_timeout=5s -c jit=off"
+    )
     options: dict[str, Any] = {**dict(parse_qsl(parts.query)), "options": limits}
     if pooled:
         options["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    options["prepare_threshold"] = 1  # for annotate.prepared: Django's own cursors prepare nothing
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),

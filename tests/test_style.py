@@ -19,7 +19,6 @@ FORBIDDEN_KEYWORDS = {"trust_remote_code", "shell", "allow_pickle"}
 SAFE_HTML = {"mark_safe", "SafeString"}
 SAFE_HTML_PLACES = {
     ("annotate/rendering.py", "render"),  # the one function that declares text to be harmless HTML
-    ("annotate/templatetags/kept.py", "render"),  # what a template has drawn before
 }
 FORBIDDEN_IN_TEMPLATES = {
     "a style attribute": r"<[^>]*\sstyle\s*=",

@@ -157,7 +157,7 @@ class Comparison(models.Model):
 class ComparedResponse(models.Model):
     """One response of a comparison, at its fixed place in the canonical order (never the order shown)."""
 
-    comparison = models.ForeignKey(Comparison, models.CASCADE)
+    comparison = models.ForeignKey(Comparison, models.CASCADE, db_index=False)
     response = models.ForeignKey(Response, models.PROTECT)
     position = models.PositiveSmallIntegerField()
 
@@ -196,8 +196,9 @@ class Assignment(models.Model):
     """A comparison leased to a rater, in the order of sides as shown."""
 
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)  # the one id that reaches a page
-    comparison = models.ForeignKey(Comparison, models.PROTECT, related_name="assignments")
-    rater = models.ForeignKey(User, models.PROTECT, related_name="assignments")
+    # An index of two columns, below, begins with each of these.
+    comparison = models.ForeignKey(Comparison, models.PROTECT, related_name="assignments", db_index=False)
+    rater = models.ForeignKey(User, models.PROTECT, related_name="assignments", db_index=False)
     guideline = models.ForeignKey(Guideline, models.PROTECT, null=True, blank=True, related_name="+")
     state = models.CharField(max_length=10, choices=AssignmentState, default=AssignmentState.OPEN)
     shown = models.JSONField()  # response ids, first to last as shown

@@ -79,7 +79,9 @@ class AppendOnlyQuerySet(models.QuerySet["Judgment"]):
 class Judgment(models.Model):
     """A rater's answer on one comparison: never changed, only superseded."""
 
-    assignment = models.ForeignKey(Assignment, models.PROTECT, related_name="judgments")
+    assignment = models.ForeignKey(
+        Assignment, models.PROTECT, related_name="judgments", db_index=False
+    )  # each `db_index=False` here: an index of a constraint begins with it
     client_key = models.UUIDField()
     order = models.JSONField()  # lists of response ids, best first; equals share a list
     all_bad = models.BooleanField(default=False)
@@ -154,7 +156,7 @@ class Preference(models.Model):
     Derived from the judgment in the same transaction, and gone when it is superseded.
     """
 
-    judgment = models.ForeignKey(Judgment, models.CASCADE, related_name="preferences")
+    judgment = models.ForeignKey(Judgment, models.CASCADE, related_name="preferences", db_index=False)
     chosen = models.ForeignKey(Response, models.PROTECT, related_name="+")
     rejected = models.ForeignKey(Response, models.PROTECT, related_name="+")
     tie = models.BooleanField(default=False)  # then chosen is simply the one shown first

@@ -8,7 +8,6 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from annotate.rendering import raw
 from annotate.settings import ProjectSettings
 
 register = template.Library()
@@ -48,12 +47,6 @@ def keycap(keys: str) -> SafeString:
 def keycaps(keys: str) -> SafeString:
     """All the keys of an action."""
     return format_html_join(" ", "{}", ((_cap(key),) for key in keys.split()))
-
-
-@register.filter
-def raw_text(text: str) -> SafeString:
-    """A text as it was written, whole, with what is invisible in it made seen."""
-    return raw(text)
 
 
 @register.filter

@@ -10,12 +10,14 @@ from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.html import escape
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate import assignment as leases
-from annotate import judging, keys, progress, stages
+from annotate import judging, keys, progress, rendering, screens, stages
 from annotate.access import PersonRequest, came_from, project_for
 from annotate.answers import JudgingError
 from annotate.forms import FlagForm, JudgmentForm, SkipForm, held_keys
@@ -34,6 +36,7 @@ from annotate.models import (
 
 TOAST = 10  # seconds after a judgment during which the page offers to take it back
 LETTERS = "ABCDEFGHI"
+OPENING = 60  # characters of a response in the list of a ranking
 RECENT = 30  # judgments from whose median the time left is told
 HUSHED = (Rule.TRAINING, Rule.QUALIFICATION, Rule.ADJUDICATION)  # posted plainly, one at a time
 
@@ -98,7 +101,7 @@ def _fragment(request: PersonRequest, assignment: Assignment | None, project: Pr
     """A comparison by itself, as the page takes it in; no content where there is none."""
     if assignment is None:
         return HttpResponse(status=204)
-    return render(request, "annotate/_comparison.html", shown(request, assignment, project))
+    return HttpResponse(screens.draw(request, shown(request, assignment, project)))
 
 
 def shown(request: PersonRequest, assignment: Assignment, project: Project) -> dict[str, Any]:
@@ -109,7 +112,9 @@ def shown(request: PersonRequest, assignment: Assignment, project: Project) -> d
         {"role": message["role"], "content": mask(message["content"], rules.masks)}
         for message in system + assignment.comparison.prompt.messages
     ]
+    turns = [{**message, "html": rendering.render(message["content"])} for message in messages]
     standing = None if assignment.fresh else assignment.judgment
+    texts = leases.shown_responses(assignment)
     return {
         "project": project,
         "assignment": assignment,
@@ -117,12 +122,12 @@ def shown(request: PersonRequest, assignment: Assignment, project: Project) -> d
         "training": assignment.rule == Rule.TRAINING,
         "client_key": uuid4(),
         "supersedes": standing.client_key if standing and not standing.withdrawn else "",
-        "earlier": messages[:-1],
+        "earlier": turns[:-1],
         "fold": sum(len(message["content"]) for message in messages[:-1]) > 1200,
-        "asked": messages[-1],
+        "asked": turns[-1],
         "sides": [
-            {"position": place, "letter": LETTERS[place - 1], "text": mask(response.text, rules.masks)}
-            for place, response in enumerate(leases.shown_responses(assignment), 1)
+            _side(place, mask(response.text, rules.masks), named=rules.scheme == "ranking" or len(texts) > 2)
+            for place, response in enumerate(texts, 1)
         ],
         "before": _as_shown(assignment, standing) if standing else None,
         "criteria": [{"number": number, "name": name} for number, name in enumerate(rules.criteria, 1)],
@@ -133,6 +138,13 @@ def shown(request: PersonRequest, assignment: Assignment, project: Project) -> d
         "share": progress.share_judged(project, old=_fetched(request)),
         "keys": keys.of(request.user),
     }
+
+
+def _side(place: int, text: str, *, named: bool) -> dict[str, Any]:
+    """A response as it stands in the page, and the words by which a ranking's list names it."""
+    words = escape(Truncator(text).chars(OPENING)) if named else ""
+    html, raw = rendering.render(text), rendering.raw(text)
+    return {"position": place, "letter": LETTERS[place - 1], "html": html, "raw": raw, "words": words}
 
 
 def _as_shown(assignment: Assignment, judgment: Judgment) -> dict[str, Any]:
