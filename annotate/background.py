@@ -27,6 +27,7 @@ from annotate.models import (
     Project,
     User,
 )
+from annotate.progress import wilson
 
 ENOUGH = 10  # people in a cell and outside it, below which nothing is shown
 UNSAID = "-"  # how "prefer not to say" stands in a posted form
@@ -201,14 +202,6 @@ def _cell(
         return Cell(option, None, None, None, None, declared)
     low, high = wilson(people, said)
     return Cell(option, people, people / said, low, high, declared, measures)
-
-
-def wilson(part: int, whole: int) -> tuple[float, float]:
-    """The 95 % score interval of a share."""
-    z, share = 1.96, part / whole
-    middle = (share + z * z / (2 * whole)) / (1 + z * z / whole)
-    half = z / (1 + z * z / whole) * sqrt(share * (1 - share) / whole + z * z / (4 * whole * whole))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 MEASURES = (("tie", "Ties"), ("bad", "All bad"))

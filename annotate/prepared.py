@@ -61,7 +61,7 @@ class _Compiled:
         self.db = db = connections[DEFAULT_DB_ALIAS]
         stand_ins = {name: _stand_in(value, place) for place, (name, value) in enumerate(values.items())}
         compiler = build(*shape, **stand_ins)[:most].query.get_compiler(connection=db)
-        self.sql, self.constants = _named(db, *compiler.as_sql(), stand_ins)
+        self.sql, self.constants = _named(db, stand_ins, *compiler.as_sql())
         self.compiler = compiler
         self.converters = compiler.get_converters([column[0] for column in compiler.select])
         info = compiler.klass_info
@@ -157,11 +157,12 @@ def _cursor(db: Any) -> Any:
 
 
 def _named(
-    db: Any, sql: str, parameters: Sequence[Any], stand_ins: dict[str, Value]
+    db: Any, stand_ins: dict[str, Value], sql: str, parameters: Sequence[Any]
 ) -> tuple[str, dict[str, Any]]:
     """The SQL with its values by name; and the constants, as far as they are not written into it."""
     names = {_adapted(db, value): name for name, value in stand_ins.items()}
-    given, constants, used = iter(parameters), {}, set()
+    given, used = iter(parameters), set()
+    constants: dict[str, Any] = {}
 
     def placed(place: re.Match[str]) -> str:
         if place[0] == "%%":

@@ -21,6 +21,7 @@ from annotate.models import (
     User,
 )
 
+NORMAL = 1.959964  # between -NORMAL and NORMAL lie 95 % of a normal distribution
 FRESH = 10  # seconds for which a figure on every rater's page may be old
 
 
@@ -96,15 +97,20 @@ def share(part: int, whole: int) -> dict[str, int] | None:
     """A share in per cent with its 95 % interval, by Wilson's formula; none of nothing."""
     if not whole:
         return None
-    z = 1.959964
-    middle, spread = part + z * z / 2, z * sqrt(part * (whole - part) / whole + z * z / 4)
-    low, high = (middle - spread) / (whole + z * z), (middle + spread) / (whole + z * z)
+    low, high = wilson(part, whole)
     return {
         "share": round(100 * part / whole),
         "low": round(100 * low),
         "high": round(100 * high),
         "of": whole,
     }
+
+
+def wilson(part: float, whole: float) -> tuple[float, float]:
+    """The 95 % score interval of a share."""
+    middle, spread = part + NORMAL**2 / 2, NORMAL * sqrt(part * (whole - part) / whole + NORMAL**2 / 4)
+    low, high = (middle - spread) / (whole + NORMAL**2), (middle + spread) / (whole + NORMAL**2)
+    return max(0.0, low), min(1.0, high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _with_marks(request: HttpRequest, context: dict[str, Any], fresh: dict[str, 
         "sides": sides,
         "csrf_token": _mark("token"),
     }
-    page = render_to_string(TEMPLATE, marked, request)
+    page: str = render_to_string(TEMPLATE, marked, request)
     for name in ("key", "client key"):  # they are part of addresses, which take no marks
         page = page.replace(fresh[name], _mark(name))
     return page

@@ -83,3 +83,5 @@ if __name__ == "__main__":
         editor.create_model(Item)
         editor.create_model(Vote)
     Item.objects.bulk_create(Item(text="x" * int(sys.argv[1]), left=1_000_000) for _ in range(1000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")

@@ -18,7 +18,7 @@ class SessionStore(db.SessionStore):
     """Django's own sessions in the database."""
 
     def _get_session_from_db(self) -> Session | None:
-        session = _session.first(key=self.session_key)
+        session = _session.first(key=self.session_key or "")
         if session is None or session.expire_date <= timezone.now():
             self._session_key = None
             return None
