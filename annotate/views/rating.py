@@ -14,6 +14,7 @@ from django.utils.html import escape
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate import assignment as leases
@@ -44,6 +45,7 @@ HUSHED = (Rule.TRAINING, Rule.QUALIFICATION, Rule.ADJUDICATION)  # posted plainl
 # The comparison
 
 
+@gzip_page  # nothing that somebody sends stands in it beside the token, which is masked anew each time
 @never_cache
 @require_GET
 @project_for(*LABELING)
@@ -69,6 +71,7 @@ def compare(request: PersonRequest, project: Project) -> HttpResponse:
     return screen(request, assignment, project, membership)
 
 
+@gzip_page
 @never_cache
 @require_GET
 @project_for(*LABELING)
