@@ -11,17 +11,17 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import BooleanField, Count, F, Func, Model, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from annotate import prepared
-from annotate.demonstrations import with_own_words
+from annotate.demonstrations import own_words
 from annotate.models import (
     Assignment,
     AssignmentState,
@@ -36,6 +36,7 @@ from annotate.models import (
 from annotate.prepared import Prepared
 from annotate.retries import retried
 
+Row = TypeVar("Row", bound=Model)
 BREAK = timedelta(minutes=10)  # a longer pause begins a new sitting
 TAKE_PLACE = "UPDATE annotate_comparison SET places_left = places_left - 1 WHERE id = %s AND places_left > 0"
 ROUTES_FRESH = 10  # seconds for which the routes of a project may be old
@@ -197,13 +198,27 @@ def _desk(rater: User, project: Project) -> Desk:
 
 def _candidates(project_id: int, rater_id: int) -> QuerySet[Comparison]:
     """What the queue may give this rater."""
-    return Comparison.objects.filter(
-        ~Exists(_met(rater_id)),
-        ~with_own_words(rater_id),
-        project=project_id,
-        places_left__gt=0,
-        closed_at=None,
-    )
+    rows = Comparison.objects.filter(project=project_id, places_left__gt=0, closed_at=None)
+    return _lacking(rows, _met(rater_id), _own_words(rater_id))
+
+
+def _lacking(rows: QuerySet[Row], *others: QuerySet[Any]) -> QuerySet[Row]:
+    """The rows to which none of the others belong."""
+    return rows.filter(*(_Missing(found) for found in others))
+
+
+class _Missing(Func):
+    """Whether there is no such row, asked row by row.
+
+    Not by EXISTS: PostgreSQL makes a join of it and may go through a whole queue for its first row. Nor by
+    IS NULL, of which it thinks that hardly a row fits.
+    """
+
+    template = "(%(expressions)s IS NOT TRUE)"
+    output_field = BooleanField()
+
+    def __init__(self, rows: QuerySet[Any]) -> None:
+        super().__init__(Subquery(rows.order_by().values(there=Value(value=True))[:1]))
 
 
 def _within_limits(desk: Desk, candidates: QuerySet[Comparison]) -> QuerySet[Comparison]:
@@ -225,6 +240,11 @@ def _met(rater_id: int) -> QuerySet[Assignment]:
     """What the rater has seen of a comparison; an expired lease leaves it as unseen."""
     mine = Assignment.objects.filter(comparison=OuterRef("pk"), rater=rater_id)
     return mine.exclude(state=AssignmentState.EXPIRED)
+
+
+def _own_words(rater_id: int) -> QuerySet[Response]:
+    """Responses of a comparison that the rater wrote."""
+    return own_words(rater_id).filter(comparisons=OuterRef("pk"))
 
 
 def _count(rows: QuerySet[Any]) -> Coalesce:
@@ -274,28 +294,20 @@ def _head_of_the_queue(
     """The queue in order, with what is to be shown instead and how often the rater met the prompt before."""
     rows = _candidates(project_id, rater_id).order_by("place").select_related("prompt")
     theirs = Assignment.objects.filter(comparison=OuterRef("pk"), rater=rater_id)
-    exposure = Comparison.objects.filter(Exists(theirs), prompt=OuterRef("prompt"))
-    rows = rows.annotate(exposure=_count(exposure))
+    of_prompt = Comparison.objects.filter(prompt=OuterRef("prompt"))
+    rows = rows.annotate(exposure=_count(of_prompt.exclude(_Missing(theirs))))
     if instead == "known answer":
         met = Assignment.objects.filter(comparison__prompt=OuterRef("prompt"), rater=rater_id)
         routed = Q(route="") | Q(route=OuterRef("route"))  # tags that the rater has: the next asks them too
-        golds = Comparison.objects.filter(
-            routed,
-            ~Exists(met),
-            ~with_own_words(rater_id),
-            project=project_id,
-            purpose="gold",
-            closed_at=None,
-        ).exclude(gold_by=rater_id)
+        golds = Comparison.objects.filter(routed, project=project_id, purpose="gold", closed_at=None)
+        golds = _lacking(golds.exclude(gold_by=rater_id), met, _own_words(rater_id))
         rows = rows.annotate(known_answer=Subquery(golds.order_by("place").values("pk")[:1]))
     if instead == "repeat":
         again = Assignment.objects.filter(comparison=OuterRef("comparison"), rater=rater_id, rule=Rule.REPEAT)
         past = of_rater(rater_id, project_id).filter(
-            ~Exists(again),
-            comparison__closed_at=None,
-            rule=Rule.QUEUE,
-            state=AssignmentState.JUDGED,
+            comparison__closed_at=None, rule=Rule.QUEUE, state=AssignmentState.JUDGED
         )
+        past = _lacking(past, again)
         rows = rows.annotate(repeated=Subquery(past.order_by("-leased_at").values("pk")[back : back + 1]))
     return rows.select_for_update(skip_locked=skip_locked, of=("self",))
 

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from annotate.answers import Answer
-from annotate.assignment import BREAK, expire_leases, next_for, shown_responses
+from annotate.assignment import BREAK, _head, expire_leases, next_for, shown_responses
 from annotate.judging import judge, skip
 from annotate.models import (
     Assignment,
@@ -220,3 +220,34 @@ def test_of_two_answers_at_once_one_stands_and_the_other_is_refused(project, new
 
     assert sum(result is not None for result in results) == 1
     assert Judgment.objects.count() == 1
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_postgresql_takes_the_head_of_the_queue_and_not_the_whole(project, alice, new_comparison, analysed):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite joins row by row")
+    project.settings = {"gold_share": 0, "repeat_share": 0}
+    project.save()
+    one = new_comparison(1)
+    Comparison.objects.bulk_create(
+        Comparison(project=project, prompt=one.prompt, probability=1, place=n / 2000, wanted=1, places_left=1)
+        for n in range(2000)
+    )
+    next_for(alice, project)
+    sql = next(compiled.sql for shape, compiled in _head._compiled.items() if shape[:2] == (True, ""))
+    for place, name in enumerate(("project_id", "rater_id"), 1):
+        sql = sql.replace(f"%({name})s", f"${place}")
+
+    with connection.cursor() as cursor:
+        if analysed:
+            cursor.execute("ANALYZE")
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute("PREPARE head (bigint, bigint) AS " + sql.replace("%%", "%"))
+        cursor.execute(f"EXPLAIN EXECUTE head ({project.pk}, {alice.pk})")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+        cursor.execute("DEALLOCATE head")
+
+    queue, *rest = plan.split("SubPlan", 1)
+    assert "Index Scan using open_comparisons_in_order" in queue, plan
+    assert "Sort" not in queue, plan
+    assert rest
