@@ -29,6 +29,7 @@ from annotate.models import (
     Guideline,
     Membership,
     Project,
+    Purpose,
     Response,
     Rule,
     User,
@@ -291,15 +292,24 @@ def _instead(desk: Desk) -> tuple[str, dict[str, int]]:
 def _head_of_the_queue(
     skip_locked: bool, instead: str, *, project_id: int, rater_id: int, back: int = 0
 ) -> QuerySet[Comparison]:
-    """The queue in order, with what is to be shown instead and how often the rater met the prompt before."""
+    """The queue in order, with what is to be shown instead, how often the rater met the prompt before, and
+    their expired lease of it.
+    """  # noqa: D205
     rows = _candidates(project_id, rater_id).order_by("place").select_related("prompt")
     theirs = Assignment.objects.filter(comparison=OuterRef("pk"), rater=rater_id)
     of_prompt = Comparison.objects.filter(prompt=OuterRef("prompt"))
-    rows = rows.annotate(exposure=_count(of_prompt.exclude(_Missing(theirs))))
+    expired = theirs.filter(rule=Rule.QUEUE, state=AssignmentState.EXPIRED).values("pk")[:1]
+    rows = rows.annotate(exposure=_count(of_prompt.exclude(_Missing(theirs))), expired=Subquery(expired))
     if instead == "known answer":
         met = Assignment.objects.filter(comparison__prompt=OuterRef("prompt"), rater=rater_id)
         routed = Q(route="") | Q(route=OuterRef("route"))  # tags that the rater has: the next asks them too
-        golds = Comparison.objects.filter(routed, project=project_id, purpose="gold", closed_at=None)
+        golds = Comparison.objects.filter(
+            routed,
+            project=project_id,
+            purpose=Purpose.GOLD,
+            purpose__in=[Purpose.GOLD, Purpose.TRAINING, Purpose.QUALIFICATION],  # as their index says
+            closed_at=None,
+        )
         golds = _lacking(golds.exclude(gold_by=rater_id), met, _own_words(rater_id))
         rows = rows.annotate(known_answer=Subquery(golds.order_by("place").values("pk")[:1]))
     if instead == "repeat":
@@ -332,12 +342,12 @@ def _assign_repeat(desk: Desk, assignment_id: int) -> Assignment:
 
 def _assign(desk: Desk, comparison: Comparison) -> Assignment:
     """Write the lease of a place; an expired one of the same rater comes back as it was shown."""
-    exposure = vars(comparison)["exposure"]  # of `_head_of_the_queue`
-    if exposure:
-        mine = Assignment.objects.filter(comparison=comparison, rater=desk.rater_id, rule=Rule.QUEUE)
+    found = vars(comparison)  # of `_head_of_the_queue`
+    if found["expired"]:
+        mine = Assignment.objects.filter(pk=found["expired"])
         if mine.filter(state=AssignmentState.EXPIRED).update(**desk.lease, holds_place=True):
             return mine.select_related("comparison__prompt", "guideline").get()
-    return _write(desk, comparison, Rule.QUEUE, 1, exposure=exposure)
+    return _write(desk, comparison, Rule.QUEUE, 1, exposure=found["exposure"])
 
 
 def _write(

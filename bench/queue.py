@@ -88,6 +88,8 @@ def _judge(size: int, judgments: int, *, plans: bool) -> None:
     rater = User.objects.create_user("rater")
     Membership.objects.create(user=rater, project=project, role="rater")
     with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute(PROMPTS.format(numbers=_numbers(size // 10, 1)))
         cursor.execute(RESPONSES.format(numbers=_numbers(size // 10 * 2, 0)))
         postgres = connection.vendor == "postgresql"
@@ -96,7 +98,6 @@ def _judge(size: int, judgments: int, *, plans: bool) -> None:
         kind = "::jsonb" if postgres else ""
         cursor.execute(COMPARISONS.format(numbers=_numbers(size, 0), ids=f"({ids}){kind}", place=place))
         cursor.execute(COMPARED.format(numbers=_numbers(size * 2, 0)))
-    with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     filled = time.monotonic() - began
     client = Client()
@@ -117,7 +118,7 @@ def _judge(size: int, judgments: int, *, plans: bool) -> None:
     print(f"{size:11,}{filled:10.1f} s{statistics.median(times):12.1f}{slow:7.1f}{statements:13}", flush=True)
     if plans:
         with transaction.atomic():
-            print(assignment._head_of_the_queue(True, "", 0, project_id=1, rater_id=rater.pk)[:1].explain())
+            print(assignment._head_of_the_queue(True, "", project_id=1, rater_id=rater.pk)[:1].explain())
 
 
 def _numbers(count: int, first: int) -> str:

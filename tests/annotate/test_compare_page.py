@@ -359,8 +359,9 @@ def test_judging_and_leasing_the_next_take_ten_statements_however_long_the_queue
     for step in range(26):
         if step == 5:
             Project.objects.update(settings={**shares, **({mixed_in: 0.5} if mixed_in in shares else {})})
-            for number in range(200, 260):
+            for number in range(200, 230):
                 new_comparison(number)
+                new_comparison(number, texts=("fine", "bad"))  # of a prompt that the rater has met
         current, held = Assignment.objects.filter(state="open").order_by("offered_at")
         answer = {"client_key": uuid4(), "order": "1>2", "held": held.key}
         with CaptureQueriesContext(connection) as context:
