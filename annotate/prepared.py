@@ -58,7 +58,7 @@ class _Compiled:
     def __init__(
         self, build: Callable[..., QuerySet[Any]], shape: tuple[Hashable, ...], values: Any, most: int
     ) -> None:
-        self.db = db = connections[DEFAULT_DB_ALIAS]
+        db = connections[DEFAULT_DB_ALIAS]
         stand_ins = {name: _stand_in(value, place) for place, (name, value) in enumerate(values.items())}
         compiler = build(*shape, **stand_ins)[:most].query.get_compiler(connection=db)
         self.sql, self.constants = _named(db, stand_ins, *compiler.as_sql())
