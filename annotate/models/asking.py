@@ -29,7 +29,7 @@ def content_hash(value: object) -> str:
 class Prompt(models.Model):
     """What a model is asked: a conversation that ends with a person's turn."""
 
-    project = models.ForeignKey(Project, models.CASCADE, related_name="prompts")
+    project = models.ForeignKey(Project, models.CASCADE, related_name="prompts", db_index=False)
     name = models.CharField(max_length=200)  # prompt_id in files
     messages = models.JSONField()  # [{"role", "content"}…]
     tags = models.JSONField(default=list, blank=True)
@@ -61,7 +61,7 @@ class Prompt(models.Model):
 class Response(models.Model):
     """One answer to a prompt; the same words twice are one response."""
 
-    prompt = models.ForeignKey(Prompt, models.CASCADE, related_name="responses")
+    prompt = models.ForeignKey(Prompt, models.CASCADE, related_name="responses", db_index=False)
     text = models.TextField()
     content_hash = models.CharField(max_length=64)
     flags = models.JSONField(default=list, blank=True)
