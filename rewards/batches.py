@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,9 +18,14 @@ from lm.records import Message, Pair, Response
 from lm.tokens import Chat
 from rewards.bradley_terry import TIE, WIN
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 FOLDS = 5
-COLUMNS = ("chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment")
+COLUMNS = (
+    "chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment", "comparison",
+    "rater", "group", "criterion", "side", "strength", "since_break",
+)  # fmt: skip
+NOBODY = -1  # the number of a rater, group or criterion that the file doesn't name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,9 @@ class Preferences:
 
     prompts: list[list[int]]  # of each distinct response
     responses: list[list[int]]
-    chosen: Tensor  # places in the two lists
+    asked: list[tuple[Message, ...]]  # the same in words
+    texts: list[str]
+    chosen: Tensor  # places in these lists
     rejected: Tensor
     tie: Tensor  # bool; "all bad" is a tie too
     all_bad: Tensor  # bool
@@ -36,7 +44,17 @@ class Preferences:
     margin: Tensor  # float64
     prompt: Tensor  # number of the prompt
     judgment: Tensor  # number of the judgment
+    comparison: Tensor  # number of the comparison; each pair without one is its own
+    rater: Tensor  # number of the rater, or NOBODY
+    group: Tensor  # number of the rater's declared group, or NOBODY
+    criterion: Tensor  # number of the criterion judged, or NOBODY for the judgment on the whole
+    side: Tensor  # 1 where the chosen was shown first, -1 where the rejected was, 0 where nobody knows
+    strength: Tensor  # as the rater said, or -1
+    since_break: Tensor  # judgments of the rater since a break, or -1
     prompt_ids: list[str]  # by number of the prompt
+    raters: list[str]  # by number
+    groups: list[str]
+    criteria: list[str]
     dropped: int  # pairs left out, over-long
 
     def __len__(self) -> int:
@@ -97,9 +115,8 @@ def fold_of(prompt_id: str, seed: int) -> int:
 def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
     """Read pairs.jsonl; over-long pairs are left out whole, for a cut response would be judged as cut."""
     items = Items(chat)
-    prompts: dict[str, int] = {}
-    judgments: dict[object, int] = {}
-    rows: list[tuple[int, int, bool, bool, float, float, int, int]] = []
+    prompts, judgments, comparisons, raters, groups, criteria = (Numbers() for _ in range(6))
+    rows: list[tuple[int | float, ...]] = []
     count = dropped = 0
     for pair in _read(path, Pair, "pairs"):
         if pair.weight == 0:
@@ -118,8 +135,15 @@ def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
                 pair.all_bad,
                 weight_of(pair),
                 0.0 if pair.tie else pair.margin or 0.0,
-                prompts.setdefault(pair.prompt_id, len(prompts)),
-                judgments.setdefault(judgment, len(judgments)),
+                prompts.of(pair.prompt_id),
+                judgments.of(judgment),
+                comparisons.of(count if pair.comparison_id is None else (pair.comparison_id, pair.prompt_id)),
+                raters.of(pair.rater),
+                groups.of(pair.group),
+                criteria.of(pair.criterion),
+                {"chosen": 1, "rejected": -1, None: 0}[pair.first],
+                -1 if pair.strength is None else pair.strength,
+                -1 if pair.since_break is None else pair.since_break,
             )
         )
     if not count:
@@ -135,7 +159,12 @@ def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
     found = Preferences(
         prompts=items.prompts,
         responses=items.responses,
-        prompt_ids=list(prompts),
+        asked=items.asked,
+        texts=items.texts,
+        prompt_ids=prompts.names(),
+        raters=raters.names(),
+        groups=groups.names(),
+        criteria=criteria.names(),
         dropped=dropped,
         **dict(zip(COLUMNS, columns, strict=True)),
     )
@@ -165,6 +194,8 @@ def compact(preferences: Preferences) -> Preferences:
         preferences,
         prompts=_pick(preferences.prompts, kept),
         responses=_pick(preferences.responses, kept),
+        asked=_pick(preferences.asked, kept),
+        texts=_pick(preferences.texts, kept),
         chosen=places[:count],
         rejected=places[count:],
     )
@@ -234,6 +265,21 @@ def micro_batches(preferences: Preferences, pairs: Tensor, tokens: int) -> Itera
     yield torch.cat(part)
 
 
+class Numbers:
+    """Numbers for names, in the order they are met; what has no name is NOBODY."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+
+    def of(self, name: object) -> int:
+        """The number of this name."""
+        return NOBODY if name is None else self._numbers.setdefault(name, len(self._numbers))
+
+    def names(self) -> list[str]:
+        """All names, by number."""
+        return [str(name) for name in self._numbers]
+
+
 class Items:
     """Distinct responses, each tokenised when it is first met."""
 
@@ -241,6 +287,8 @@ class Items:
         self.chat = chat
         self.prompts: list[list[int]] = []
         self.responses: list[list[int]] = []
+        self.asked: list[tuple[Message, ...]] = []
+        self.texts: list[str] = []
         self._places: dict[tuple[tuple[Message, ...], str], int] = {}
         self._prompts: dict[tuple[Message, ...], list[int]] = {}
 
@@ -252,6 +300,8 @@ class Items:
             self._places[messages, text] = len(self.responses)
             self.prompts.append(self._prompts[messages])
             self.responses.append(self.chat.response(text))
+            self.asked.append(messages)
+            self.texts.append(text)
         return self._places[messages, text]
 
     def length(self, place: int) -> int:
@@ -259,7 +309,7 @@ class Items:
         return len(self.prompts[place]) + len(self.responses[place])
 
 
-def _pick(rows: Sequence[list[int]], places: Tensor) -> list[list[int]]:
+def _pick(rows: Sequence[T], places: Tensor) -> list[T]:
     return [rows[place] for place in places.tolist()]
 
 

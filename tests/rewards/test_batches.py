@@ -115,3 +115,29 @@ def test_drawn_tokens_are_used_and_a_text_that_was_cut_gets_no_end(chat):
     assert response_ids(Response(**record, ended=False), chat)[-1] != chat.end_id
     with pytest.raises(ConfigError, match="another tokenizer"):
         response_ids(Response(**record, tokens=(10**6,)), chat)
+
+
+def test_who_judged_what_and_how_is_kept_beside_each_pair(pairs_file, chat):
+    found = read_pairs(
+        pairs_file(
+            [
+                pair(
+                    0, rater="r1", group="north", first="chosen", strength=2, since_break=4, comparison_id="c"
+                ),
+                pair(0, rater="r2", first="rejected", comparison_id="c"),
+                pair(1, rater="r1", criterion="honest"),
+            ]
+        ),
+        chat,
+        max_length=100,
+    )
+    assert found.raters == ["r1", "r2"]
+    assert found.rater.tolist() == [0, 1, 0]
+    assert (found.groups, found.group.tolist()) == (["north"], [0, -1, -1])
+    assert (found.criteria, found.criterion.tolist()) == (["honest"], [-1, -1, 0])
+    assert found.side.tolist() == [1, -1, 0]
+    assert found.strength.tolist() == [2, -1, -1]
+    assert found.since_break.tolist() == [4, -1, -1]
+    assert found.comparison[0] == found.comparison[1] != found.comparison[2]
+    assert found.texts[found.chosen[0]] == "The lamp is red."
+    assert found.asked[found.chosen[2]][0].content == "What is the price of lamp 1?"
