@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from lm import backbone
+from lm import backbone, packed
 
 LOGITS_BYTES = 64 * 2**20  # of one chunk; a vocabulary of 150,000 then takes 111 tokens at a time
 
@@ -44,6 +44,8 @@ def score(
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; log-probabilities need one above 0")
     _check_rows(prompts, responses)
+    if packs(model, prompts, responses):
+        return _score_packed(model, prompts, responses, temperature, with_logprobs)
     device = model.device
     rows = [torch.tensor([*prompt, *response]) for prompt, response in zip(prompts, responses, strict=True)]
     lengths = torch.tensor([len(response) for response in responses])
@@ -83,7 +85,9 @@ def score_all(
     sizes = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
     order: list[int] = []
     parts = []
-    for rows in _batches(sizes, batch_tokens):
+    shared = packs(model, prompts, responses)
+    batches = _packed_batches(prompts, responses, batch_tokens) if shared else _batches(sizes, batch_tokens)
+    for rows in batches:
         order += rows
         batch = [prompts[i] for i in rows], [responses[i] for i in rows]
         parts.append(score(model, *batch, temperature=temperature, with_logprobs=with_logprobs))
@@ -104,6 +108,40 @@ def entropy(logits: Tensor) -> Tensor:
     """How undecided a model is at each position, in nats: (N, V) to (N,)."""
     logprobs = logits.float().log_softmax(-1)
     return -(logprobs.exp() * logprobs).sum(-1)
+
+
+def packs(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> bool:
+    """Whether these rows go through the model end to end, each prompt once, and not padded."""
+    window = packed.longest_seen(model)
+    if window is not None and any(map(lambda p, r: len(p) + len(r) > window, prompts, responses)):
+        return False
+    return packed.prepare(model)
+
+
+def _score_packed(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    temperature: float,
+    with_logprobs: bool,
+) -> Scored:
+    """What `score` gives, without padding and with each prompt once."""
+    rows = packed.pack(prompts, responses, device=model.device)
+    states = packed.hidden(model, rows)
+    lengths = torch.tensor([len(response) for response in responses], device=model.device)
+    tokens = torch.tensor([token for response in responses for token in response], dtype=torch.long)
+    tokens = tokens.to(model.device)
+    before = states[rows.before]
+    return Scored(
+        hidden=before,
+        logprobs=_logprobs(model, before, tokens, temperature) if with_logprobs else states.new_zeros(0),
+        tokens=tokens,
+        row=rows.row,
+        last=states[rows.ends],
+        lengths=lengths,
+    )
 
 
 def _logprobs(model: PreTrainedModel, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
@@ -150,6 +188,24 @@ def _batches(sizes: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
             yield batch
             batch = []
         batch.append(i)
+    yield batch
+
+
+def _packed_batches(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch_tokens: int
+) -> Iterator[list[int]]:
+    """Rows by prompt and size, as many at a time as fit; a prompt counts once in a batch."""
+    keys = [tuple(prompt) for prompt in prompts]
+    batch: list[int] = []
+    held, known = 0, None
+    order = sorted(range(len(keys)), key=lambda i: (len(keys[i]), keys[i], len(responses[i])))
+    for i in order:
+        more = len(responses[i]) + (0 if keys[i] == known else len(keys[i]))
+        if batch and held + more > batch_tokens:
+            yield batch
+            batch, held, more = [], 0, len(keys[i]) + len(responses[i])
+        batch.append(i)
+        held, known = held + more, keys[i]
     yield batch
 
 

@@ -246,23 +246,40 @@ def steps(preferences: Preferences, batch_size: int, *, seed: int, epoch: int) -
         yield torch.isin(preferences.prompt, prompts).nonzero()[:, 0]
 
 
-def micro_batches(preferences: Preferences, pairs: Tensor, tokens: int) -> Iterator[Tensor]:
-    """A step's pairs in parts of about this many tokens, padding counted; a prompt stays whole.
+def micro_batches(
+    preferences: Preferences, pairs: Tensor, tokens: int, *, padded: bool = False
+) -> Iterator[Tensor]:
+    """A step's pairs in parts of about this many tokens; a prompt stays whole, and counts once.
 
-    So each response goes through the model once in a step, however many pairs it is in.
+    So each response goes through the model once in a step, however many pairs it is in. Where rows are
+    padded, each has its own prompt and the padding counts.
     """
     part: list[Tensor] = []
-    rows = longest = 0
-    for prompt in preferences.prompt[pairs].unique().tolist():
-        of_prompt = pairs[preferences.prompt[pairs] == prompt]
+    held = rows = longest = 0
+    for of_prompt in _by_prompt(preferences, pairs):
         items = torch.cat([preferences.chosen[of_prompt], preferences.rejected[of_prompt]]).unique().tolist()
-        length = max(len(preferences.prompts[item]) + len(preferences.responses[item]) for item in items)
-        if part and (rows + len(items)) * max(longest, length) > tokens:
+        asked = len(preferences.prompts[items[0]])
+        sizes = [len(preferences.responses[item]) for item in items]
+        if padded:
+            longest = max(longest, asked + max(sizes))
+            rows += len(items)
+            held = rows * longest
+        else:
+            held += asked + sum(sizes)
+        if part and held > tokens:
             yield torch.cat(part)
-            part, rows, longest = [], 0, 0
+            part, rows, longest = [], len(items), asked + max(sizes)
+            held = rows * longest if padded else asked + sum(sizes)
         part.append(of_prompt)
-        rows, longest = rows + len(items), max(longest, length)
     yield torch.cat(part)
+
+
+def _by_prompt(preferences: Preferences, pairs: Tensor) -> Sequence[Tensor]:
+    """The pairs of each prompt; prompts by their number."""
+    prompts = preferences.prompt[pairs]
+    order = prompts.argsort(stable=True)
+    parts: tuple[Tensor, ...] = pairs[order].split(prompts.unique(return_counts=True)[1].tolist())
+    return parts
 
 
 class Numbers:

@@ -29,7 +29,7 @@ class RewardConfig:
     learning_rate: Annotated[float | None, "peak, full only; left out, by the model's size"] = None
     max_length: Annotated[int, "tokens of prompt and response; longer pairs are left out"] = 1024
     reference_samples: Annotated[int, "responses that set the mean and deviation of rewards"] = 256
-    micro_batch_tokens: Annotated[int, "tokens computed at once, padding counted"] = 16384
+    micro_batch_tokens: Annotated[int, "tokens computed at once"] = 8192
     checkpoint_every: Annotated[int, "steps between checkpoints, full only"] = 200
     precision: Annotated[Precision, "of the computation; weights stay float32"] = "float32"
     device: Annotated[Device, "where to compute"] = "auto"

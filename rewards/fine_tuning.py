@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm import backbone, logprobs
+from lm import logprobs
+from lm.masters import Masters
 from lm.run_directory import EX_TEMPFAIL, RunDirectory, numeric_failure
 from rewards import batches
 from rewards.batches import Preferences
@@ -53,9 +54,17 @@ class Learner:
     """A model with a scalar head, and all that its training must remember."""
 
     def __init__(
-        self, model: PreTrainedModel, *, ties: bool, tie_share: float, seed: int, device: str
+        self,
+        model: PreTrainedModel,
+        *,
+        ties: bool,
+        tie_share: float,
+        seed: int,
+        device: str,
+        precision: str = "float32",
     ) -> None:
         self.model, self.ties, self.device = model, ties, device
+        self.masters = Masters(model, precision)
         size = model.config.hidden_size
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(size, generator=generator) / math.sqrt(size + 1)  # N(0, 1/(d+1)), bias 0
@@ -64,36 +73,40 @@ class Learner:
         width = math.log(2 * tie_share / (1 - tie_share)) if ties else 0.0
         self.log_width = torch.tensor(width, device=device, requires_grad=ties)
         self.parameters: dict[str, Tensor] = {
-            f"model.{name}": value for name, value in model.named_parameters()
+            f"model.{name}": value for name, value in self.masters.weights.items()
         }
         self.parameters["head.weight"] = self.weight
         groups = [{"params": list(self.parameters.values()), "share": True}]
         if ties:
             self.parameters["head.log_width"] = self.log_width
             groups.append({"params": [self.log_width], "share": False})
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-5, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-5, weight_decay=0.0, fused=True)
 
     @property
     def tie_width(self) -> float:
         """The ties' width nu; 0 where ties aren't learned."""
         return float(self.log_width.detach().exp()) if self.ties else 0.0
 
-    def differences(self, preferences: Preferences, pairs: Tensor, precision: str) -> Tensor:
+    def differences(self, preferences: Preferences, pairs: Tensor) -> Tensor:
         """Rewards of the chosen less those of the rejected; each response goes through the model once."""
         both = torch.cat([preferences.chosen[pairs], preferences.rejected[pairs]])
         items, places = both.unique(return_inverse=True)
-        rewards = self.rewards(preferences, items.tolist(), precision)
+        rewards = self.rewards(preferences, items.tolist())
         ordered = rewards[places.to(rewards.device)]
         return ordered[: len(pairs)] - ordered[len(pairs) :]
 
-    def rewards(self, preferences: Preferences, items: list[int], precision: str) -> Tensor:
+    def rewards(self, preferences: Preferences, items: list[int]) -> Tensor:
         """Rewards of these responses, not normalised."""
         prompts = [preferences.prompts[item] for item in items]
         responses = [preferences.responses[item] for item in items]
-        with backbone.computing(self.device, precision):
-            last = logprobs.score(self.model, prompts, responses, with_logprobs=False).last
+        last = logprobs.score(self.model, prompts, responses, with_logprobs=False).last
         found: Tensor = last.float() @ self.weight
         return found
+
+    def step(self) -> None:
+        """Move the weights by their gradients."""
+        self.optimizer.step()
+        self.masters.push()
 
     def loss(self, differences: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
         """The pairs' weighted mean."""
@@ -130,6 +143,7 @@ class Learner:
                     state[key] = tensors[f"{key}:{name}"].to(device)
             if state:
                 self.optimizer.state[value] = state
+        self.masters.push()
 
 
 def fine_tune(
@@ -154,7 +168,7 @@ def fine_tune(
         norm = torch.nn.utils.clip_grad_norm_(list(learner.parameters.values()), CLIP)
         if not math.isfinite(loss) or not math.isfinite(float(norm)):
             numeric_failure(f"the loss is {loss} and the gradient's norm {float(norm)} at step {step + 1}")
-        learner.optimizer.step()
+        learner.step()
         step += 1
         tokens += seen
         report(
@@ -184,8 +198,9 @@ def accumulate(
     total = float(preferences.weight[pairs].sum())
     loss = right = decided = 0.0
     tokens = 0
-    for part in batches.micro_batches(preferences, pairs, config.micro_batch_tokens):
-        differences = learner.differences(preferences, part, config.precision)
+    padded = not logprobs.packs(learner.model, preferences.prompts, preferences.responses)
+    for part in batches.micro_batches(preferences, pairs, config.micro_batch_tokens, padded=padded):
+        differences = learner.differences(preferences, part)
         share = float(preferences.weight[part].sum()) / total
         part_loss = share * learner.loss(differences, preferences, part)
         part_loss.backward()

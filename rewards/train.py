@@ -216,6 +216,7 @@ def train_full(
         tie_share=float(trained_on.tie.double().mean()),
         seed=config.seed,
         device=given.device,
+        precision=config.precision,
     )
     if checkpoint:
         learner.load(checkpoint.path)
@@ -229,6 +230,7 @@ def train_full(
         report=progress,
         stop=progress.stop,
     )
+    learner.masters.restore()
     states = partial(last_states, model, batch_tokens=config.micro_batch_tokens)
     with torch.no_grad(), backbone.computing(given.device, config.precision):
         reference = states(*_samples(config, given, model))
