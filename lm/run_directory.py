@@ -68,6 +68,8 @@ def command(cls: type[Config], argv: Sequence[str] | None = None) -> tuple[Confi
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
+    if int(os.environ.get("RANK", "0")):  # torchrun's number of this process; the first one writes
+        return config, Follower(rest.output, token=rest.token), rest.resume
     directory = RunDirectory(rest.output, token=rest.token)
     try:
         directory.begin(config, resume=rest.resume)
@@ -328,6 +330,20 @@ class RunDirectory:
             if getattr(error, "errno", None) in FULL or "No space left" in str(error):
                 disk_full(str(error))
             raise
+
+
+class Follower(RunDirectory):
+    """The directory for the other processes of a run that has several: they read it and write nothing."""
+
+    def resume(self, step: int) -> int:
+        """Leave the metrics to the first process."""
+        return step
+
+    def report(self, *, step: int, total: int, phase: str = "", **metrics: float | int | str | None) -> None:
+        """Nothing: the first process says it for all."""
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Nothing."""
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from lm import records
 from lm.config import ConfigError
+from lm.parallel import Processes
 from lm.records import Message, Pair, Response
 from lm.tokens import Chat
 from rewards.bradley_terry import TIE, WIN
@@ -271,7 +272,21 @@ def micro_batches(
             part, rows, longest = [], len(items), asked + max(sizes)
             held = rows * longest if padded else asked + sum(sizes)
         part.append(of_prompt)
-    yield torch.cat(part)
+    if part:
+        yield torch.cat(part)
+
+
+def shared_out(preferences: Preferences, pairs: Tensor, processes: Processes) -> Tensor:
+    """Our part of a step: whole prompts, of about as many tokens as the others have."""
+    parts = _by_prompt(preferences, pairs)
+    sizes = []
+    for part in parts:
+        items = torch.cat([preferences.chosen[part], preferences.rejected[part]]).unique().tolist()
+        sizes.append(
+            len(preferences.prompts[items[0]]) + sum(len(preferences.responses[item]) for item in items)
+        )
+    mine = [parts[place] for place in processes.share(sizes)]
+    return torch.cat(mine) if mine else pairs[:0]
 
 
 def _by_prompt(preferences: Preferences, pairs: Tensor) -> Sequence[Tensor]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from lm import logprobs
 from lm.masters import Masters
+from lm.parallel import Processes
 from lm.run_directory import EX_TEMPFAIL, RunDirectory, numeric_failure
 from rewards import batches
 from rewards.batches import Preferences
@@ -22,9 +23,11 @@ from rewards.bradley_terry import davidson_loss, preference_loss
 from rewards.config import RewardConfig
 
 SMALL = 15_000_000  # parameters; below, a model is fast and forgiving enough for more passes
+ADAPTERS = 10  # times the rate of all weights
 WARM_UP, FLOOR = 0.03, 0.1  # shares: of the steps, and of the peak at the end
 WIDTH_RATE = 1e-2  # learning rate of the ties' width, one number
 CLIP = 1.0  # of the gradient's norm
+ALONE = Processes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +37,40 @@ class Plan:
     epochs: int
     learning_rate: float
     steps: int
+    adapters: bool
 
     @classmethod
-    def of(cls, config: RewardConfig, model: PreTrainedModel, preferences: Preferences) -> "Plan":
+    def of(
+        cls, config: RewardConfig, model: PreTrainedModel, preferences: Preferences, *, adapters: bool
+    ) -> "Plan":
         """The plan for this model and these pairs."""
         size = sum(parameter.numel() for parameter in model.parameters())
         epochs = config.epochs or (3 if size <= SMALL else 1)
         each = math.ceil(len(preferences.prompt.unique()) / config.batch_size)
-        return cls(epochs, config.learning_rate or rate_for(size), epochs * each)
+        rate = config.learning_rate or rate_for(size, adapters=adapters)
+        return cls(epochs, rate, epochs * each, adapters)
 
 
-def rate_for(size: int) -> float:
-    """The peak learning rate for a model of this many parameters."""
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the steps of this process took."""
+
+    tokens: int  # that went through the model
+    seconds: float
+    processor_seconds: float
+
+
+def rate_for(size: int, *, adapters: bool = False) -> float:
+    """The peak learning rate for a model of this many parameters; its adapters take ten times as much."""
     table = [(SMALL, 3e-4), (500_000_000, 1e-5), (2_000_000_000, 5e-6)]
-    return next((rate for limit, rate in table if size <= limit), 3e-6)
+    rate = next((rate for limit, rate in table if size <= limit), 3e-6)
+    return ADAPTERS * rate if adapters else rate
+
+
+def checkpointed(model: PreTrainedModel) -> None:
+    """Keep only each layer's input for the backward pass, and compute the rest anew."""
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.train()  # transformers keeps to it in training alone; dropout is off anyway
 
 
 class Learner:
@@ -62,8 +85,9 @@ class Learner:
         seed: int,
         device: str,
         precision: str = "float32",
+        centring: float = 0.0,
     ) -> None:
-        self.model, self.ties, self.device = model, ties, device
+        self.model, self.ties, self.device, self.centring = model, ties, device, centring
         self.masters = Masters(model, precision)
         size = model.config.hidden_size
         generator = torch.Generator().manual_seed(seed)
@@ -87,13 +111,13 @@ class Learner:
         """The ties' width nu; 0 where ties aren't learned."""
         return float(self.log_width.detach().exp()) if self.ties else 0.0
 
-    def differences(self, preferences: Preferences, pairs: Tensor) -> Tensor:
-        """Rewards of the chosen less those of the rejected; each response goes through the model once."""
+    def both(self, preferences: Preferences, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Rewards of the chosen and of the rejected; each response goes through the model once."""
         both = torch.cat([preferences.chosen[pairs], preferences.rejected[pairs]])
         items, places = both.unique(return_inverse=True)
         rewards = self.rewards(preferences, items.tolist())
         ordered = rewards[places.to(rewards.device)]
-        return ordered[: len(pairs)] - ordered[len(pairs) :]
+        return ordered[: len(pairs)], ordered[len(pairs) :]
 
     def rewards(self, preferences: Preferences, items: list[int]) -> Tensor:
         """Rewards of these responses, not normalised."""
@@ -108,8 +132,16 @@ class Learner:
         self.optimizer.step()
         self.masters.push()
 
-    def loss(self, differences: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
-        """The pairs' weighted mean."""
+    def loss(self, chosen: Tensor, rejected: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
+        """The pairs' weighted mean, and what the config adds for rewards far from 0."""
+        found = self.preference(chosen - rejected, preferences, pairs)
+        if self.centring:
+            weight = preferences.weight[pairs].to(chosen.device).float()
+            found = found + self.centring * (weight * (chosen + rejected).square()).sum() / weight.sum()
+        return found
+
+    def preference(self, differences: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
+        """The pairs' weighted mean of the negative log-likelihood."""
         device = differences.device
         tie, margin, weight = (
             column[pairs].to(device) for column in (preferences.tie, preferences.margin, preferences.weight)
@@ -156,15 +188,17 @@ def fine_tune(
     step: int,  # done already
     report: Callable[..., None],
     stop: Callable[[], bool],
-) -> int:
-    """Train to the end, with checkpoints; the tokens that went through the model."""
+    processes: Processes = ALONE,
+) -> Spent:
+    """Train to the end, with checkpoints; what that took since this process began."""
     tokens = 0
+    started, processor = time.monotonic(), time.process_time()
     for pairs in itertools.islice(_all_steps(preferences, plan, config), step, None):
         began = time.monotonic()
         rate = plan.learning_rate * schedule(step, plan.steps)
         for group in learner.optimizer.param_groups:
             group["lr"] = rate if group["share"] else WIDTH_RATE * schedule(step, plan.steps)
-        loss, accuracy, seen = accumulate(learner, preferences, pairs, config)
+        loss, accuracy, seen = accumulate(learner, preferences, pairs, config, processes)
         norm = torch.nn.utils.clip_grad_norm_(list(learner.parameters.values()), CLIP)
         if not math.isfinite(loss) or not math.isfinite(float(norm)):
             numeric_failure(f"the loss is {loss} and the gradient's norm {float(norm)} at step {step + 1}")
@@ -179,38 +213,49 @@ def fine_tune(
             gradient_norm=float(norm),
             tokens_per_second=seen / (time.monotonic() - began),
         )
-        if step % config.checkpoint_every == 0 or step == plan.steps or stop():
+        stopping = processes.any(stop())
+        if processes.first and (step % config.checkpoint_every == 0 or step == plan.steps or stopping):
             with directory.checkpoint(step) as folder:
                 learner.save(folder)
-        if stop():
+        if stopping:
             sys.exit(EX_TEMPFAIL)
-    return tokens
+    return Spent(tokens, time.monotonic() - started, time.process_time() - processor)
 
 
 def accumulate(
-    learner: Learner, preferences: Preferences, pairs: Tensor, config: RewardConfig
+    learner: Learner,
+    preferences: Preferences,
+    pairs: Tensor,
+    config: RewardConfig,
+    processes: Processes = ALONE,
 ) -> tuple[float, float | None, int]:
     """Leave a step's gradient in the parameters: the loss, the share ordered rightly, and the tokens.
 
-    Each part counts by its share of the step's weight, so that it doesn't matter how the step is parted.
+    Each part counts by its share of the step's weight, so that it doesn't matter how the step is parted, nor
+    among how many processes.
     """
     learner.optimizer.zero_grad()
     total = float(preferences.weight[pairs].sum())
-    loss = right = decided = 0.0
-    tokens = 0
+    loss = right = decided = tokens = 0.0
     padded = not logprobs.packs(learner.model, preferences.prompts, preferences.responses)
-    for part in batches.micro_batches(preferences, pairs, config.micro_batch_tokens, padded=padded):
-        differences = learner.differences(preferences, part)
+    mine = batches.shared_out(preferences, pairs, processes) if processes.size > 1 else pairs
+    for part in batches.micro_batches(preferences, mine, config.micro_batch_tokens, padded=padded):
+        chosen, rejected = learner.both(preferences, part)
         share = float(preferences.weight[part].sum()) / total
-        part_loss = share * learner.loss(differences, preferences, part)
+        part_loss = share * learner.loss(chosen, rejected, preferences, part)
         part_loss.backward()
         loss += float(part_loss.detach())
-        ordered = differences.detach().cpu()[preferences.decided[part]]
+        ordered = (chosen - rejected).detach().cpu()[preferences.decided[part]]
         right += float((ordered > 0).sum() + 0.5 * (ordered == 0).sum())
         decided += len(ordered)
         items = torch.cat([preferences.chosen[part], preferences.rejected[part]]).unique().tolist()
         tokens += sum(len(preferences.prompts[item]) + len(preferences.responses[item]) for item in items)
-    return loss, right / decided if decided else None, tokens
+    if processes.size > 1:
+        for value in learner.parameters.values():  # whoever has no part of the step adds nothing
+            value.grad = torch.zeros_like(value) if value.grad is None else value.grad
+        processes.add_up([value.grad for value in learner.parameters.values() if value.grad is not None])
+        loss, right, decided, tokens = processes.total(loss, right, decided, tokens)
+    return loss, right / decided if decided else None, int(tokens)
 
 
 def schedule(step: int, steps: int) -> float:

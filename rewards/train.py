@@ -3,6 +3,7 @@
     python -m rewards.train --model DIR --pairs F [--eval-pairs F] [--samples DIR] --output DIR
 
 `head` fits a linear head to the frozen model's features within seconds; `full` fine-tunes all weights.
+`lora` trains thin matrices beside frozen weights and merges them at the end.
 `auto` takes the head below 500 judgments, and above trains both and keeps the better on held-out prompts.
 """
 
@@ -24,14 +25,15 @@ from transformers import PreTrainedModel
 
 from lm import backbone
 from lm.config import EX_CONFIG, ConfigError
+from lm.parallel import Processes
 from lm.records import RecordError
 from lm.run_directory import EX_TEMPFAIL, Checkpoint, RunDirectory, StopSignal, command, numeric_failure
 from lm.tokens import Chat
-from rewards import features, head
+from rewards import adapters, features, head
 from rewards.batches import FOLDS, Preferences, compact, longest_row, read_pairs, read_samples
 from rewards.config import RewardConfig
 from rewards.evaluate import logits_of, measure
-from rewards.fine_tuning import Learner, Plan, fine_tune
+from rewards.fine_tuning import Learner, Plan, checkpointed, fine_tune
 from rewards.head import Head
 from rewards.reward_model import RewardModel, last_states, trunk_digest
 
@@ -82,9 +84,11 @@ class Progress:
 def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool]) -> dict[str, Any]:
     """Carry out the run; gives its result, the model being saved."""
     began = time.monotonic()
+    processes = Processes.joined(backbone.pick_device(config.device))
+    processes.wait()  # until the first has swept the directory
     checkpoint = directory.latest_checkpoint()
     step = directory.resume(checkpoint.step if checkpoint else 0)
-    device = backbone.pick_device(config.device)
+    device = processes.device
     folder = backbone.model_folder(directory.find(config.model))
     chat = Chat.load(folder)
     model = backbone.load(folder, device=device)
@@ -100,15 +104,19 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
     )
     methods = _methods(config, given.pairs)
     trained_on, held_out = _split(given, config.seed)
-    plan = Plan.of(config, model, trained_on) if "full" in methods else None
+    tuned = next((name for name in methods if name != "head"), None)
+    plan = Plan.of(config, model, trained_on, adapters=tuned == "lora") if tuned else None
     feature_steps = math.ceil(len(given.pairs.responses) / features.CHUNK) + 2
     total = (plan.steps if plan else 0) + (feature_steps if "head" in methods else 0)
     progress = Progress(directory, step=step, total=total, stop=stop)
 
     found: dict[str, Candidate] = {}
-    if plan:
+    if plan and tuned:
         arguments = (given, trained_on, held_out, model, plan, checkpoint)
-        found["full"] = train_full(config, *arguments, progress=progress)
+        found[tuned] = train_full(config, *arguments, progress=progress, processes=processes)
+        processes.leave()
+        if not processes.first:
+            return {}  # the first measures and saves
         if "head" in methods:
             model = backbone.load(folder, device=device)  # the other one has moved
     if "head" in methods:
@@ -128,10 +136,11 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
         "logits_per_reward": best.reward_model.logits_per_reward,
         "members": len(best.reward_model.head.weights),
         "trunk": best.reward_model.trunk_digest,
-        "epochs": plan.epochs if plan and name == "full" else None,
-        "learning_rate": plan.learning_rate if plan and name == "full" else None,
+        "epochs": plan.epochs if plan and name == tuned else None,
+        "learning_rate": plan.learning_rate if plan and name == tuned else None,
+        "processes": processes.size,
         "seconds": seconds,
-        "examples_per_second": len(given.pairs) * (plan.epochs if plan and name == "full" else 1) / seconds,
+        "examples_per_second": len(given.pairs) * (plan.epochs if plan and name == tuned else 1) / seconds,
         "tokens_per_second": sum(each.tokens for each in found.values()) / seconds,
         "peak_memory_bytes": backbone.peak_memory_bytes(device),
     }
@@ -208,8 +217,13 @@ def train_full(
     checkpoint: Checkpoint | None,
     *,
     progress: Progress,
+    processes: Processes,
 ) -> Candidate:
-    """Fine-tune all weights; its figures are of the held-out prompts, or of the evaluation's pairs."""
+    """Fine-tune the model; its figures are of the held-out prompts, or of the evaluation's pairs."""
+    if plan.adapters:
+        adapters.add(model, config.lora_rank, seed=config.seed)
+    if config.gradient_checkpointing:
+        checkpointed(model)
     learner = Learner(
         model,
         ties=config.ties == "davidson" and bool(trained_on.tie.any()),
@@ -217,10 +231,11 @@ def train_full(
         seed=config.seed,
         device=given.device,
         precision=config.precision,
+        centring=config.centring,
     )
     if checkpoint:
         learner.load(checkpoint.path)
-    tokens = fine_tune(
+    spent = fine_tune(
         learner,
         trained_on,
         plan,
@@ -229,8 +244,18 @@ def train_full(
         step=checkpoint.step if checkpoint else 0,
         report=progress,
         stop=progress.stop,
+        processes=processes,
     )
-    learner.masters.restore()
+    if plan.adapters:
+        trained = {name: value.detach() for name, value in learner.masters.weights.items()}
+        if processes.first:
+            adapters.save(trained, progress.directory.path / "adapter", config.lora_rank)
+        model = adapters.merged(backbone.load(given.folder, device=given.device), trained, config.lora_rank)
+    else:
+        learner.masters.restore()
+        if config.gradient_checkpointing:
+            model.activation_checkpointing_disable()
+        model.eval()
     states = partial(last_states, model, batch_tokens=config.micro_batch_tokens)
     with torch.no_grad(), backbone.computing(given.device, config.precision):
         reference = states(*_samples(config, given, model))
@@ -263,7 +288,11 @@ def train_full(
     )
     if given.eval_pairs:
         figures = _fresh(reward_model, given.eval_pairs, config)
-    return Candidate(reward_model, figures, tokens)
+    figures |= {
+        "training_seconds": spent.seconds,
+        "training_processor_seconds": spent.processor_seconds,
+    }
+    return Candidate(reward_model, figures, spent.tokens)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
