@@ -45,9 +45,9 @@ class Block:
     keys: Tensor  # (n, k)
     bias: Tensor  # (n, q, k) float32: 0 where the query sees the key, else -inf
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Block:
+    def to(self, device: torch.device) -> Block:
         """The same where it is needed."""
-        return Block(self.queries.to(device), self.keys.to(device), self.bias.to(device=device, dtype=dtype))
+        return Block(self.queries.to(device), self.keys.to(device), self.bias.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +71,17 @@ class Rows:
     before: Tensor  # (N,) place of the state from which each response token is drawn
     row: Tensor  # (N,) the response that a token belongs to
     sequences: list[tuple[range, range]]  # places of the queries, and of what they see before their own
-    _blocks: dict[tuple[torch.device, torch.dtype], Layout] | None = None
+    _layout: Layout | None = None
     _lengths: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def layout(self, device: torch.device, dtype: torch.dtype) -> Layout:
-        """The blocks for this device, made once for all layers."""
-        self._blocks = self._blocks or {}
-        if (device, dtype) not in self._blocks:
-            self._blocks[device, dtype] = Layout.of(self.sequences, len(self), device, dtype)
-        return self._blocks[device, dtype]
+    def layout(self, device: torch.device) -> Layout:
+        """The blocks for the device of the model, made once for all layers."""
+        if self._layout is None:
+            self._layout = Layout.of(self.sequences, len(self), device)
+        return self._layout
 
     def lengths(self, device: torch.device) -> Sequences:
         """What a kernel for sequences of any length is given, made once for all layers."""
@@ -113,7 +112,6 @@ class Layout:
         sequences: Sequence[tuple[range, range]],
         size: int,
         device: torch.device,
-        dtype: torch.dtype,
     ) -> Layout:
         """Sequences of like length side by side, as many as that costs less than one block more."""
         blocks, spare = [], size - 1
@@ -137,7 +135,7 @@ class Layout:
                 met[tokens] += 1
             queries_before += block.queries.numel()
             keys_before += block.keys.numel()
-            blocks.append(block.to(device, dtype))
+            blocks.append(block.to(device))
         seen_rounds = [
             (torch.cat(tokens).to(device), torch.cat(where).to(device)) for tokens, where in rounds
         ]
@@ -266,7 +264,7 @@ def attention(
     query, key = query.to(value.dtype), key.to(value.dtype)  # autocast may have left them apart
     if query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16):
         return by_lengths(query, key, value, rows.lengths(query.device), scale), None
-    layout = rows.layout(query.device, query.dtype)
+    layout = rows.layout(query.device)
     with torch.autocast(query.device.type, enabled=False):
         mixed: Tensor = Blockwise.apply(query[0], key[0], value[0], layout, scale)  # type: ignore[no-untyped-call]
     return mixed.transpose(0, 1)[None], None
@@ -301,7 +299,7 @@ class Blockwise(torch.autograd.Function):
         found, chances = [], []
         for block in layout.blocks:
             queries, keys, values = _gathered(block, query, key, value)
-            shares = _chances(queries * scale, keys, block.bias)
+            shares = _chances(queries, keys, block.bias, scale)
             found.append(_ungrouped(torch.bmm(shares, values), block, query.shape[0]))
             chances.append(shares)
         ctx.save_for_backward(query, key, value, *chances)
@@ -320,23 +318,27 @@ class Blockwise(torch.autograd.Function):
             by_value.append(_flat(torch.bmm(shares.transpose(1, 2), given), block))
             moved = torch.bmm(given, values.transpose(1, 2))
             moved = torch._softmax_backward_data(moved, shares, -1, shares.dtype)
-            by_query.append(_ungrouped(torch.bmm(moved, keys) * ctx.scale, block, query.shape[0]))
-            by_key.append(_flat(torch.bmm(moved.transpose(1, 2), queries * ctx.scale), block))
+            by_query.append(_ungrouped(torch.bmm(moved, keys), block, query.shape[0]))
+            by_key.append(_flat(torch.bmm(moved.transpose(1, 2), queries), block))
         return (
-            torch.cat(by_query, dim=1).index_select(1, ctx.layout.answered),
-            _summed(torch.cat(by_key, dim=1), ctx.layout, key),
+            torch.cat(by_query, dim=1).index_select(1, ctx.layout.answered).mul_(ctx.scale),
+            _summed(torch.cat(by_key, dim=1), ctx.layout, key).mul_(ctx.scale),
             _summed(torch.cat(by_value, dim=1), ctx.layout, value),
             None,
             None,
         )
 
 
-def _chances(queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
-    """How much each query takes of each key: (key heads * n, heads a key * q, k)."""
+def _chances(queries: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """How much each query takes of each key: (key heads * n, heads a key * q, k).
+
+    The softmax is in float32, which on a CPU is also the faster one.
+    """
     scores = torch.bmm(queries, keys.transpose(1, 2))
     count, size, _ = bias.shape
-    scores.view(-1, count, scores.shape[1] // size, size, scores.shape[2]).add_(bias[:, None])
-    return torch.softmax(scores, dim=-1)
+    apart = scores.view(-1, count, scores.shape[1] // size, size, scores.shape[2])
+    shares = torch.softmax(torch.add(bias[:, None], apart, alpha=scale), dim=-1)
+    return shares.to(scores.dtype).view_as(scores)
 
 
 def _gathered(block: Block, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

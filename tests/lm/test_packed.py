@@ -214,7 +214,7 @@ def test_attention_and_its_backward_are_those_of_a_loop(overhead, monkeypatch):
     parts = [torch.randn(heads, len(rows), 5, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
     target = torch.randn(4, len(rows), 5, dtype=torch.float64)
     target[:, -1] = 0  # nobody uses the spare token
-    layout = Layout.of(rows.sequences, len(rows), torch.device("cpu"), torch.float64)
+    layout = Layout.of(rows.sequences, len(rows), torch.device("cpu"))
     found = []
     for attend in (lambda *x: Blockwise.apply(*x, layout, 0.4), lambda *x: slow_attention(*x, rows, 0.4)):
         for part in parts:
@@ -228,7 +228,7 @@ def test_attention_and_its_backward_are_those_of_a_loop(overhead, monkeypatch):
 
 def test_blocks_hold_every_token_once_and_no_more_than_is_worth_it():
     rows = packed.pack(*ragged(8, count=60, longest=300))
-    layout = rows.layout(torch.device("cpu"), torch.float32)
+    layout = rows.layout(torch.device("cpu"))
     real = sum(len(own) * (len(own) + len(seen)) for own, seen in rows.sequences)
     padded = sum(block.bias.numel() for block in layout.blocks)
     assert padded < 1.6 * real
@@ -263,6 +263,6 @@ def test_what_the_gpus_kernel_is_given_is_what_the_blocks_compute(monkeypatch):
     torch.manual_seed(4)
     query, key, value = (torch.randn(1, heads, len(rows), 8) for heads in (4, 2, 2))
     found = packed.by_lengths(query, key, value, rows.lengths(torch.device("cpu")), 0.3)
-    layout = rows.layout(torch.device("cpu"), torch.float32)
+    layout = rows.layout(torch.device("cpu"))
     expected = Blockwise.apply(query[0], key[0], value[0], layout, 0.3).transpose(0, 1)
     assert torch.allclose(found[0], expected, atol=1e-5)
