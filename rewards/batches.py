@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 FOLDS = 5
 COLUMNS = (
     "chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment", "comparison",
-    "rater", "group", "criterion", "side", "strength", "since_break",
+    "rater", "group", "criterion", "side", "strength", "since_break", "purpose",
 )  # fmt: skip
-NOBODY = -1  # the number of a rater, group or criterion that the file doesn't name
+NOBODY = -1  # the number of a rater, group, criterion or purpose that the file doesn't name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,12 @@ class Preferences:
     side: Tensor  # 1 where the chosen was shown first, -1 where the rejected was, 0 where nobody knows
     strength: Tensor  # as the rater said, or -1
     since_break: Tensor  # judgments of the rater since a break, or -1
+    purpose: Tensor  # number of why the comparison was asked, or NOBODY
     prompt_ids: list[str]  # by number of the prompt
     raters: list[str]  # by number
     groups: list[str]
     criteria: list[str]
+    purposes: list[str]
     dropped: int  # pairs left out, over-long
 
     def __len__(self) -> int:
@@ -116,7 +118,7 @@ def fold_of(prompt_id: str, seed: int) -> int:
 def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
     """Read pairs.jsonl; over-long pairs are left out whole, for a cut response would be judged as cut."""
     items = Items(chat)
-    prompts, judgments, comparisons, raters, groups, criteria = (Numbers() for _ in range(6))
+    prompts, judgments, comparisons, raters, groups, criteria, purposes = (Numbers() for _ in range(7))
     rows: list[tuple[int | float, ...]] = []
     count = dropped = 0
     for pair in _read(path, Pair, "pairs"):
@@ -145,6 +147,7 @@ def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
                 {"chosen": 1, "rejected": -1, None: 0}[pair.first],
                 -1 if pair.strength is None else pair.strength,
                 -1 if pair.since_break is None else pair.since_break,
+                purposes.of(pair.purpose),
             )
         )
     if not count:
@@ -166,6 +169,7 @@ def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
         raters=raters.names(),
         groups=groups.names(),
         criteria=criteria.names(),
+        purposes=purposes.names(),
         dropped=dropped,
         **dict(zip(COLUMNS, columns, strict=True)),
     )

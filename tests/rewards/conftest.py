@@ -7,6 +7,7 @@ import torch
 
 from lm import records
 from lm.records import Message, Pair
+from rewards.batches import NOBODY, Preferences
 from tests.torch_models import SENTENCES, save_tiny
 
 WORDS = sorted(set(" ".join(SENTENCES).split()))
@@ -59,3 +60,43 @@ def pairs_file(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def judged(prompt, won, *, first=None, second=None, rater=None, texts=(), **columns) -> Preferences:
+    """Judgments on pairs of numbered responses: `won` where the first is preferred; no text is tokenised."""
+    prompt, won = torch.as_tensor(prompt), torch.as_tensor(won).bool()
+    count = len(prompt)
+    one = 2 * torch.arange(count) if first is None else torch.as_tensor(first)
+    other = one + 1 if second is None else torch.as_tensor(second)
+    responses = int(torch.maximum(one, other).max()) + 1
+    texts = list(texts) or [""] * responses
+    names = columns.pop("groups", []), columns.pop("purposes", []), columns.pop("criteria", [])
+    given = {
+        "chosen": torch.where(won, one, other),
+        "rejected": torch.where(won, other, one),
+        "tie": torch.zeros(count, dtype=torch.bool),
+        "all_bad": torch.zeros(count, dtype=torch.bool),
+        "weight": torch.ones(count, dtype=torch.float64),
+        "margin": torch.zeros(count, dtype=torch.float64),
+        "prompt": prompt,
+        "judgment": torch.arange(count),
+        "comparison": torch.arange(count),
+        "rater": torch.full((count,), NOBODY) if rater is None else torch.as_tensor(rater),
+        **{name: torch.full((count,), NOBODY) for name in ("group", "criterion", "purpose")},
+        "side": torch.zeros(count, dtype=torch.long),
+        **{name: torch.full((count,), -1) for name in ("strength", "since_break")},
+    }
+    given |= {name: torch.as_tensor(column) for name, column in columns.items()}
+    return Preferences(
+        prompts=[[1, 2]] * responses,
+        responses=[text.encode() or [1] for text in texts],
+        asked=[(Message(role="user", content="What is it?"),)] * responses,
+        texts=texts,
+        prompt_ids=[f"p{number}" for number in range(int(prompt.max()) + 1)],
+        raters=[f"r{number}" for number in range(int(given["rater"].max()) + 1)],
+        groups=names[0],
+        purposes=names[1],
+        criteria=names[2],
+        dropped=0,
+        **given,
+    )
