@@ -25,10 +25,11 @@ MAY_IMPORT = {
     "lm.config": (set(), set()),
     "lm.run_directory": ({"lm.config"}, set()),
     "lm.model_files": (set(), set()),
-    "rewards": ({"lm", "rewards.adapters", "rewards.config", *TORCH_FREE}, TENSORS),
+    "rewards": ({"lm", "rewards.adapters", "rewards.config", "rewards.gates", *TORCH_FREE}, TENSORS),
     "rewards.adapters": ({"lm", *TORCH_FREE}, TENSORS | {"peft"}),
     "rewards.config": (TORCH_FREE, set()),
-    "rewards.app": ({"annotate", "runs", "rewards.config", *TORCH_FREE}, PAGES),
+    "rewards.gates": (set(), set()),
+    "rewards.app": ({"annotate", "runs", "rewards.config", "rewards.gates", *TORCH_FREE}, PAGES),
     "policy": ({"lm", "rewards", "rewards.config", "policy.config", *TORCH_FREE}, TENSORS),
     "policy.config": (TORCH_FREE, set()),
     "policy.app": (
