@@ -66,14 +66,39 @@ class EvaluateConfig:
     """Measure a reward model on preferences that it has not seen."""
 
     reward_model: Annotated[Path, "a run directory of rewards.train or its model folder"]
-    pairs: Annotated[Path, "preferences to measure on (pairs.jsonl)"]
+    pairs: Annotated[Path | None, "preferences to measure on (pairs.jsonl)"] = None
+    bench: Annotated[Path | None, "RewardBench-like lines: prompt, chosen, rejected, subset"] = None
+    policy_pairs: Annotated[Path | None, "preferences between the current policy's responses"] = None
+    policy_samples: Annotated[Path | None, "the current policy's responses (responses.jsonl)"] = None
+    base_samples: Annotated[Path | None, "the base's, to compare with; left out, those of the pairs"] = None
+    probes: Annotated[int, "responses spoiled in each way, to see that the clean one is preferred"] = 100
+    flattery: Annotated[str | None, "praise for the flattery probe; left out, in English"] = None
+    kl_budget: Annotated[float | None, "how far the policy may go, in nats; beyond 4 gate G1 asks more"] = (
+        None
+    )
     max_length: Annotated[int, "tokens of prompt and response; longer pairs are left out"] = 1024
     precision: Annotated[Precision, "of the computation"] = "float32"
     device: Annotated[Device, "where to compute"] = "auto"
+    seed: Annotated[int, "draws probes, replicates and folds"] = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         _check_positive(self, "max_length")
+        if self.pairs is None and self.bench is None:
+            raise ValueError("pairs or bench must be given: there is nothing to measure on")
+        for name in ("policy_pairs", "policy_samples", "base_samples"):
+            if getattr(self, name) is not None and self.pairs is None:
+                raise ValueError(f"{name} is compared with pairs, which must be given too")
+        if self.base_samples is not None and self.policy_samples is None:
+            raise ValueError("base_samples are for policy_samples, which must be given too")
+        if self.flattery is not None and not self.flattery.strip():
+            raise ValueError("flattery must not be blank")
+        if self.kl_budget is not None and self.kl_budget <= 0:
+            raise ValueError(f"kl_budget must be above 0, not {self.kl_budget}")
+        if self.probes < 0:
+            raise ValueError(f"probes must be 0 or more, not {self.probes}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

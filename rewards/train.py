@@ -29,10 +29,10 @@ from lm.parallel import Processes
 from lm.records import RecordError
 from lm.run_directory import EX_TEMPFAIL, Checkpoint, RunDirectory, StopSignal, command, numeric_failure
 from lm.tokens import Chat
-from rewards import adapters, features, head
+from rewards import adapters, calibration, disagreement, features, head, learning_curve, to_read
 from rewards.batches import FOLDS, Preferences, compact, longest_row, read_pairs, read_samples
 from rewards.config import RewardConfig
-from rewards.evaluate import logits_of, measure
+from rewards.evaluate import measure, scored
 from rewards.fine_tuning import Learner, Plan, checkpointed, fine_tune
 from rewards.head import Head
 from rewards.reward_model import RewardModel, last_states, trunk_digest
@@ -62,6 +62,8 @@ class Candidate:
     reward_model: RewardModel
     figures: dict[str, Any]
     tokens: int
+    mistakes: list[dict[str, Any]]  # worth reading, as rewards.to_read makes them
+    disputed: list[dict[str, Any]]
 
 
 class Progress:
@@ -124,6 +126,8 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
     name = max(found, key=lambda name: (found[name].figures["eval_accuracy"] or 0, name == "head"))
     best = found[name]
     best.reward_model.save(directory.path / "model")
+    to_read.write(directory.path, to_read.MISTAKES, best.mistakes)
+    to_read.write(directory.path, to_read.DISPUTED, best.disputed)
     seconds = time.monotonic() - began
     return {
         "train": name,
@@ -202,9 +206,14 @@ def train_head(
         model=model,
         chat=given.chat,
     )
+    mistakes = to_read.mistakes(unseen * slope, pairs)
     if given.eval_pairs:
-        figures = _fresh(reward_model, given.eval_pairs, config)
-    return Candidate(reward_model, figures, tokens)
+        figures, mistakes = _fresh(reward_model, given.eval_pairs, config)
+    fit = learning_curve.of_head(states, pairs, penalty=config.penalty, ties=config.ties)
+    curve = learning_curve.curve(pairs, pairs.folds(config.seed), fit, seed=config.seed)
+    deviations = disagreement.of_pairs(fitted.members(states), pairs.chosen, pairs.rejected)
+    disputed = to_read.disputed(deviations, unseen * slope, pairs)
+    return Candidate(reward_model, {**figures, "learning_curve": curve}, tokens, mistakes, disputed)
 
 
 def train_full(
@@ -271,10 +280,13 @@ def train_full(
         pessimism=config.pessimism,
     )
     figures: dict[str, Any] = {"eval_accuracy": None}
+    mistakes: list[dict[str, Any]] = []
     slope = 1.0
     if unseen and found is not None:
         rewards = (fitted(found) * fitted.claimed_logits).cpu()
-        figures, slope = _measure(rewards[unseen.chosen] - rewards[unseen.rejected], unseen)
+        log_odds = rewards[unseen.chosen] - rewards[unseen.rejected]
+        figures, slope = _measure(log_odds, unseen)
+        mistakes = to_read.mistakes(log_odds * slope, unseen)
     reward_model = RewardModel(
         fitted,
         folder=given.folder,
@@ -287,12 +299,15 @@ def train_full(
         chat=given.chat,
     )
     if given.eval_pairs:
-        figures = _fresh(reward_model, given.eval_pairs, config)
+        figures, mistakes = _fresh(reward_model, given.eval_pairs, config)
     figures |= {
         "training_seconds": spent.seconds,
         "training_processor_seconds": spent.processor_seconds,
+        "learning_curve": {
+            "reason": "not computed for a fine-tuning: it would take a training for each point"
+        },
     }
-    return Candidate(reward_model, figures, spent.tokens)
+    return Candidate(reward_model, figures, spent.tokens, mistakes, disputed=[])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -341,13 +356,16 @@ def _measure(logits: Tensor, pairs: Preferences, only: Tensor | None = None) -> 
         return before, 1.0
     slope = max(LEAST_SLOPE, before["calibration_slope"])
     after = measure(logits * slope, pairs)
-    return {**after, **{name: before[name] for name in ("calibration_slope", "temperature")}}, slope
+    return {**after, **{name: before[name] for name in calibration.LINE}}, slope
 
 
-def _fresh(reward_model: RewardModel, pairs: Preferences, config: RewardConfig) -> dict[str, Any]:
-    """Figures on pairs that had no part in the training."""
+def _fresh(
+    reward_model: RewardModel, pairs: Preferences, config: RewardConfig
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures on pairs that had no part in the training, and the worst mistakes."""
     with backbone.computing(reward_model.device, config.precision):
-        return measure(logits_of(reward_model, pairs), pairs)
+        found = scored(reward_model, pairs)
+    return measure(found.log_odds, pairs), to_read.mistakes(found.log_odds, pairs)
 
 
 def _stored_features(samples: Path, digest: str) -> Tensor | None:
