@@ -17,7 +17,7 @@ from rewards.intervals import LEVEL, student
 from rewards.subsets import ordered
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
-LEAST = 20  # judgments that the smallest share has, or there is no curve
+LEAST = 10  # judgments that the smallest share has, or there is no curve
 Fit = Callable[[Tensor], Tensor]  # which pairs to learn from, (fits, pairs) -> log-odds, (fits, pairs)
 
 

@@ -109,6 +109,14 @@ def test_reasons_name_what_is_wrong_or_missing():
     assert gate("G2", calibration_slope_low=2.0, calibration_slope_high=3.0)["reason"]
 
 
+def test_an_error_that_chance_may_have_made_says_so():
+    few = gate("G3", ece_excess=0.025, ece=0.09, ece_expected_high=0.1)
+    many = gate("G3", ece_excess=0.025, ece=0.05, ece_expected_high=0.04)
+    assert (few["passed"], many["passed"]) == (False, False)
+    assert "more pairs" in few["reason"]
+    assert not many["reason"]
+
+
 def test_those_that_fail_are_named():
     figures = copy.deepcopy(GOOD) | {"ece_excess": 0.5, "worst_group": 0.1, "policy": None}
     assert failed(check(figures)) == ["G3", "G4"]
