@@ -190,6 +190,38 @@ class Pair(Record):
             raise self._refuse("since_break", "must be 0 or more")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Record):
+    """A line of comparisons.jsonl: responses to put side by side, and how they were chosen."""
+
+    prompt_id: str
+    messages: tuple[Message, ...]
+    responses: tuple[str, ...]
+    purpose: Literal["uniform", "active"] | None = None
+    stratum: str | None = None
+    probability: float | None = None  # of being chosen, given the pool
+    score: float | None = None  # what asking it is worth
+
+    def __post_init__(self) -> None:
+        _check_prompt(self)
+        if not 2 <= len(self.responses) <= 9:
+            raise self._refuse("responses", "must hold two to nine texts")
+        if self.probability is not None and not 0 < self.probability <= 1:
+            raise self._refuse("probability", "must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingComparison(Comparison):
+    """A comparison that waits for raters, to be given a score."""
+
+    comparison_id: str
+
+    def __post_init__(self) -> None:
+        Comparison.__post_init__(self)
+        if not self.comparison_id.strip():
+            raise self._refuse("comparison_id", "must not be blank")
+
+
 def read(source: Source, record: type[R]) -> Iterator[R]:
     """The records of a file or of lines; the first line that is none raises RecordError."""
     name = str(source) if isinstance(source, (str, Path)) else str(getattr(source, "name", "") or "input")
@@ -302,7 +334,7 @@ def _check_values(value: Any, *, field: str, depth: int) -> None:
         raise RecordError(f"must be a finite number, not {value}", field=field, value=value)
 
 
-def _check_prompt(record: Prompt | Response | Demonstration | Conversation | Pair) -> None:
+def _check_prompt(record: Prompt | Response | Demonstration | Conversation | Pair | Comparison) -> None:
     if not isinstance(record, Demonstration | Conversation) and not record.prompt_id.strip():
         raise record._refuse("prompt_id", "must not be blank")
     if record.messages is not None and not record.messages:

@@ -112,6 +112,70 @@ class ScoreConfig:
     device: Annotated[Device, "where to compute"] = "auto"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcquireConfig:
+    """Choose the pairs whose judgments would tell a reward model most."""
+
+    reward_model: Annotated[Path, "a run directory of rewards.train or its model folder"]
+    output: Annotated[Path, "file to write: comparisons to import (comparisons.jsonl)"]
+    responses: Annotated[Path | None, "pool: all pairs of responses to one prompt (responses.jsonl)"] = None
+    comparisons: Annotated[Path | None, "or pool: the pairs of a file (comparisons.jsonl)"] = None
+    labels: Annotated[Path | None, "preferences judged so far (pairs.jsonl)"] = None
+    count: Annotated[int, "pairs to choose"] = 100
+    uniform_share: Annotated[float, "share drawn uniformly, to measure by"] = 0.2
+    uniform_below: Annotated[int, "judgments below which all are drawn uniformly"] = 300
+    per_prompt: Annotated[int, "pairs of one prompt that are chosen by what they tell, at most"] = 2
+    strategy: Annotated[
+        Literal["d-optimal", "bald"], "what telling means: log-determinant of the head's doubt, or entropy"
+    ] = "d-optimal"
+    temperature: Annotated[
+        float | None, "draw instead, by exp(score / so many deviations of scores); left out, the best"
+    ] = None
+    penalty: Annotated[float, "prior on the head's weights, features having deviation 1"] = 100.0
+    dimensions: Annotated[int, "directions of the features looked at, those that differ most"] = 128
+    max_length: Annotated[int, "tokens of prompt and response; longer pairs are left out"] = 1024
+    precision: Annotated[Precision, "of the computation"] = "float32"
+    device: Annotated[Device, "where to compute"] = "auto"
+    seed: Annotated[int, "draws what is drawn"] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if (self.responses is None) == (self.comparisons is None):
+            raise ValueError("one of responses and comparisons must be given, not both")
+        if not 0 <= self.uniform_share <= 1:
+            raise ValueError(f"uniform_share must be 0 to 1, not {self.uniform_share}")
+        if self.uniform_below < 0:
+            raise ValueError(f"uniform_below must be 0 or more, not {self.uniform_below}")
+        if self.temperature is not None and not 0.1 <= self.temperature <= 100:
+            raise ValueError(f"temperature must be 0.1 to 100, not {self.temperature}")
+        if self.penalty <= 0:
+            raise ValueError(f"penalty must be above 0, not {self.penalty}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+        _check_positive(self, "count", "per_prompt", "dimensions", "max_length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreComparisonsConfig:
+    """Score comparisons that wait by what their judgments would tell a reward model."""
+
+    reward_model: Annotated[Path, "a run directory of rewards.train or its model folder"]
+    comparisons: Annotated[Path, "comparisons that wait, with their ids (comparisons.jsonl)"]
+    labels: Annotated[Path | None, "preferences judged so far (pairs.jsonl)"] = None
+    count: Annotated[int, "scored one after the other, each given those before it; the rest given all"] = 500
+    penalty: Annotated[float, "prior on the head's weights, features having deviation 1"] = 100.0
+    dimensions: Annotated[int, "directions of the features looked at, those that differ most"] = 128
+    max_length: Annotated[int, "tokens of prompt and response; longer ones get no score"] = 1024
+    precision: Annotated[Precision, "of the computation"] = "float32"
+    device: Annotated[Device, "where to compute"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.penalty <= 0:
+            raise ValueError(f"penalty must be above 0, not {self.penalty}")
+        _check_positive(self, "count", "dimensions", "max_length")
+
+
 def _check_positive(config: object, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
