@@ -4,11 +4,13 @@ What is drawn when a comparison is made, and kept on it:
 
 - `stratum` and `probability`. Of a pool, "uniform" ones are drawn at random and their probability is exact,
   so whatever is to hold for the pool is estimated from them, each weighted by 1 / probability. "active" ones
-  have the highest scores: that is no draw, their probability is written as 1 and is no weight.
+  have the highest scores: that is no draw, their probability is written as 1 and is no weight. "sampled" ones
+  were drawn elsewhere with a chance that grows with the score; it is exact too, and by itself a weight.
 - `wanted`. `overlap` raters, and on a random share of the uniform ones `overlap_judgments`, to measure
   agreement. Those have the purpose "overlap" and stay in the stratum "uniform" with their probability, as the
   coin that chose them looks at nothing.
-- `place` in the queue, always at random.
+- `place` in the queue, drawn at random. The "active" ones hand their places round among themselves, so that
+  the highest score is asked first; all others keep theirs, and stay in random order.
 
 Comparisons with a known answer (gold, training, qualification) are served by rule: they want no judgments
 from the queue. Twins (see `similarity`) are made closed, so that it can be said how many were held back; only
@@ -17,13 +19,14 @@ what the queue is for is held back, for a win rate without the twins would be an
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 from typing import Any, Protocol
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate import bulk
@@ -34,6 +37,7 @@ from annotate.similarity import twins
 KNOWN = (Purpose.GOLD, Purpose.TRAINING, Purpose.QUALIFICATION)  # their answer is known
 ORDINARY = (Purpose.UNIFORM, Purpose.ACTIVE, Purpose.OVERLAP)  # what the queue is for
 NEAR_IDENTICAL = "near-identical"
+ACTIVE = "active"  # the stratum whose order the scores decide
 
 Score = Callable[[Response, Response], float]
 
@@ -200,6 +204,9 @@ def add_comparisons(project: Project, drafts: Iterable[Draft]) -> Sequence[int]:
     """Queue many; their keys, in the order given."""
     rules, now = project.rules, timezone.now()
     rows = [_row(project, draft, rules, now) for draft in drafts]
+    scored = [row for row in rows if row["stratum"] == ACTIVE and row["score"] is not None]
+    for row, place in zip(scored, by_score([(row["score"], row["place"]) for row in scored]), strict=True):
+        row["place"] = place
     if not rows:
         return []
     keys = bulk.insert_values(Comparison, tuple(rows[0]), [tuple(row.values()) for row in rows])
@@ -248,6 +255,40 @@ def _row(project: Project, draft: Draft, rules: ProjectSettings, now: datetime) 
         "closed_at": now if draft.held_back else None,
         "closed_reason": NEAR_IDENTICAL if draft.held_back else "",
     }
+
+
+def by_score(scored: Sequence[tuple[float, float]]) -> list[float]:
+    """The places of scored comparisons, given as (score, place), handed round: the highest gets the first."""
+    order = sorted(range(len(scored)), key=lambda number: -scored[number][0])
+    found = [0.0] * len(scored)
+    for number, place in zip(order, sorted(place for _, place in scored), strict=True):
+        found[number] = place
+    return found
+
+
+def scores_decide(project: Project) -> bool:
+    """Whether the project asks by score: not where all is drawn at random, nor while judgments are few."""
+    return project.rules.uniform_share < 1 and _judgments(project) >= project.rules.uniform_below
+
+
+def waiting_for_scores(project: Project) -> QuerySet[Comparison]:
+    """What waits for raters in the stratum "active"."""
+    return project.comparisons.filter(
+        purpose=Purpose.ACTIVE, stratum=ACTIVE, closed_at=None, places_left__gt=0
+    )
+
+
+@transaction.atomic
+def rescore(project: Project, scores: Mapping[int, float]) -> int:
+    """Store new scores of those that still wait, and let the highest be asked first; returns how many."""
+    waiting = waiting_for_scores(project).select_for_update(of=("self",)).only("pk", "place", "score")
+    rows = [row for row in waiting.order_by("pk") if row.pk in scores]
+    for row in rows:
+        row.score = scores[row.pk]
+    for row, place in zip(rows, by_score([(scores[row.pk], row.place) for row in rows]), strict=True):
+        row.place = place
+    Comparison.objects.bulk_update(rows, ["score", "place"], batch_size=200)
+    return len(rows)
 
 
 def all_alike(texts: Sequence[str], threshold: float) -> bool:

@@ -36,7 +36,10 @@ PAIRS_LIMIT = 40  # of one judgment: nine responses make 36
 COMMON = ("prompt_id", "prompt", "messages", "system", "tags")
 FIELDS = {
     "prompts": COMMON,
-    "comparisons": (*COMMON, "responses", "purpose", "gold", "explanation", "judgments", "score"),
+    "comparisons": (
+        *(*COMMON, "responses", "purpose", "gold", "explanation", "judgments", "score", "stratum"),
+        "probability",
+    ),
     "judgments": (
         *(*COMMON, "responses", "order", "all_bad", "strength", "rater", "at", "rationale", "confidence"),
         *("scores", "active_ms", "judgment_id", "order_shown", "simulated", "chosen", "rejected", "first"),
@@ -61,6 +64,7 @@ NUMBERS: dict[str, Callable[[str], Any]] = {
     "active_ms": int,
     "size": int,
     "score": float,
+    "probability": float,
 }
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 TRUTHS = ("all_bad", "tie", "order_shown", "simulated")

@@ -63,6 +63,8 @@ class ComparisonLine(PromptLine):
     explanation: str = ""  # why it is right, for those who begin
     judgments: int | None = None  # wanted, where the project's rule doesn't hold
     score: float | None = None  # what asking it is worth
+    stratum: Literal["uniform", "active", "sampled"] | None = None  # how it was chosen; else by the purpose
+    probability: float | None = None  # of being chosen, given the pool; left out, all of the pool is here
 
     def __post_init__(self) -> None:
         PromptLine.__post_init__(self)
@@ -75,8 +77,24 @@ class ComparisonLine(PromptLine):
             raise self._refuse("purpose", "must be gold, training or qualification where the answer is known")
         if self.purpose == "active" and self.score is None:
             raise self._refuse("score", "is needed where the purpose is active")
+        self._check_chance()
         if self.judgments is not None and not 1 <= self.judgments <= 50:
             raise self._refuse("judgments", "must be 1 to 50")
+
+    def _check_chance(self) -> None:
+        """Refuse a stratum or a probability that says something else than the purpose."""
+        if self.gold is not None and (self.stratum is not None or self.probability is not None):
+            field = "stratum" if self.stratum is not None else "probability"
+            raise self._refuse(field, "can't be given where the answer is known, as that is asked by rule")
+        if self.stratum is not None and (self.stratum == "uniform") == (self.purpose == "active"):
+            told = "active or sampled" if self.purpose == "active" else "uniform"
+            raise self._refuse("stratum", f"must be {told} where the purpose is {self.purpose or 'uniform'}")
+        if self.probability is not None and not 0 < self.probability <= 1:
+            raise self._refuse("probability", "must be above 0 and at most 1")
+        if self.stratum == "sampled" and self.probability is None:
+            raise self._refuse("probability", "is needed where the stratum is sampled")
+        if self.purpose == "active" and self.stratum != "sampled" and self.probability not in (None, 1):
+            raise self._refuse("probability", "must be 1 or left out in the stratum active, which is no draw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

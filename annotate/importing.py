@@ -161,7 +161,8 @@ def store_comparisons(rows: list[tuple[int, Row]], way: Way, tally: Tally) -> No
             Draft(
                 prompt=prompt,
                 responses=responses,
-                probability=1,  # the file is the pool, and all of it is queued
+                probability=row["probability"] or 1,  # left out, the file is the pool and all of it is queued
+                stratum=row["stratum"] or "",
                 place=way.chance.random(),
                 purpose=purpose,
                 batch=way.batch,

@@ -111,7 +111,7 @@ class Comparison(models.Model):
     purpose = models.CharField(max_length=20, choices=Purpose, default=Purpose.UNIFORM)
     stratum = models.CharField(max_length=20, default="uniform")
     probability = models.FloatField()  # of being chosen into the queue, given the pool
-    place = models.FloatField()  # uniform in [0, 1): the queue is asked in this order
+    place = models.FloatField()  # uniform in [0, 1), handed round by score: the queue is asked in this order
     gold = models.JSONField(null=True, blank=True)  # the known answer: an order of response ids
     gold_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     explanation = models.TextField(blank=True)  # training: why the known answer is right

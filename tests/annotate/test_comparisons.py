@@ -4,7 +4,15 @@ import pytest
 
 from annotate import bulk
 from annotate.assignment import next_for
-from annotate.comparisons import Draft, add_comparison, add_comparisons, draw_pairs, held_back
+from annotate.comparisons import (
+    Draft,
+    add_comparison,
+    add_comparisons,
+    draw_pairs,
+    held_back,
+    rescore,
+    scores_decide,
+)
 from annotate.exchange import add_prompt
 from annotate.models import Comparison, Judgment, Purpose, Response, content_hash
 from lm import records
@@ -182,3 +190,69 @@ def test_many_at_once_are_stored_as_one_by_one(project, prompt_with):
     ]
     assert {name: getattr(stored, name) for name in fields} == {name: getattr(one, name) for name in fields}
     assert list(stored.responses.order_by("pk")) == drafts[0].responses
+
+
+@pytest.fixture
+def scored(project, prompt_with):
+    """Queue comparisons at these places with these scores, in a stratum."""
+
+    def queue(stratum: str, *places_and_scores):
+        prompt = prompt_with(Comparison.objects.count(), *(f"{stratum} {n}" for n in range(20)))
+        texts = list(prompt.responses.order_by("pk"))
+        purpose = Purpose.UNIFORM if stratum == "uniform" else Purpose.ACTIVE
+        drafts = [
+            Draft(
+                prompt=prompt,
+                responses=texts[2 * number : 2 * number + 2],
+                probability=1,
+                place=place,
+                purpose=purpose,
+                stratum=stratum,
+                score=score,
+            )
+            for number, (place, score) in enumerate(places_and_scores)
+        ]
+        return list(add_comparisons(project, drafts))
+
+    return queue
+
+
+def test_of_active_ones_the_highest_score_gets_the_first_of_their_places(scored):
+    scored("uniform", (0.5, 0.1), (0.2, 0.0), (0.3, None))
+    scored("sampled", (0.9, 9.0), (0.8, 8.0))
+    active = scored("active", (0.1, 1.0), (0.7, 3.0), (0.4, 2.0), (0.6, None))
+
+    places = dict(Comparison.objects.filter(stratum="active").values_list("pk", "place"))
+    assert [places[pk] for pk in active] == [0.7, 0.1, 0.4, 0.6]
+    rest = Comparison.objects.exclude(stratum="active").order_by("pk").values_list("place", flat=True)
+    assert list(rest) == [0.5, 0.2, 0.3, 0.9, 0.8]
+
+
+def test_new_scores_move_only_what_still_waits(project, scored, alice, bob):
+    uniform = scored("uniform", (0.5, None))
+    active = scored("active", (0.1, 4.0), (0.2, 3.0), (0.3, 2.0), (0.4, 1.0))
+    leased = next_for(alice, project)
+    assert leased.comparison_id == active[0]
+    Comparison.objects.filter(pk=active[3]).update(closed_at=leased.offered_at)
+
+    moved = rescore(project, {pk: float(number) for number, pk in enumerate([*active, *uniform])})
+
+    assert moved == 2
+    assert next_for(bob, project).comparison_id == active[2]
+    found = dict(Comparison.objects.values_list("pk", "place"))
+    assert [found[pk] for pk in (*active, *uniform)] == [0.1, 0.3, 0.2, 0.4, 0.5]
+    scores = dict(Comparison.objects.values_list("pk", "score"))
+    assert [scores[pk] for pk in (*active, *uniform)] == [4.0, 1.0, 2.0, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("rules", "decide"),
+    [
+        ({"uniform_below": 0}, True),
+        ({"uniform_below": 1}, False),
+        ({"uniform_below": 0, "uniform_share": 1}, False),
+    ],
+)
+def test_scores_decide_once_there_are_judgments_and_not_all_is_random(project, rules, decide):
+    settings(project, **rules)
+    assert scores_decide(project) is decide

@@ -82,6 +82,31 @@ FAULTS = [
     (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "judgments": 0}', "judgments"),
     (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "purpose": "gold"}', "gold"),
     (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "purpose": "aa"}', "purpose"),
+    (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "probability": 0}', "probability"),
+    (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "probability": 1.5}', "probability"),
+    (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "probability": "often"}', "probability"),
+    (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "stratum": "active"}', "stratum"),
+    (b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "stratum": "imported"}', "stratum"),
+    (
+        b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "purpose": "active", "score": 1, "stratum": "uniform"}',
+        "stratum",
+    ),
+    (
+        b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "purpose": "active", "score": 1, "stratum": "sampled"}',
+        "probability",
+    ),
+    (
+        b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "purpose": "active", "score": 1, "probability": 0.5}',
+        "probability",
+    ),
+    (
+        b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "gold": "1>2", "probability": 0.5}',
+        "probability",
+    ),
+    (
+        b'{"prompt_id": "b", "prompt": "x", "responses": ["a", "b"], "gold": "1>2", "stratum": "uniform"}',
+        "stratum",
+    ),
     (b'{"prompt_id": "a", "prompt": "Another?", "responses": ["a", "b"]}', "prompt_id"),
     (b'{"prompt_id": "' + b"b" * 201 + b'", "prompt": "x", "responses": ["a", "b"]}', "prompt_id"),
     (b'{"prompt": "' + b"x" * LINE_LIMIT + b'"}', ""),

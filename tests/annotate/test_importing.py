@@ -92,6 +92,8 @@ def test_an_import_that_is_cut_off_goes_on_where_it_was(project, monkeypatch):
             {
                 **row,
                 "score": None,
+                "stratum": None,
+                "probability": None,
                 "prompt_id": "",
                 "messages": [{"role": "user", "content": str(number)}],
                 "responses": ["a", "b"],
@@ -199,6 +201,18 @@ def test_a_row_may_ask_for_more_judgments_and_carry_a_score(bring):
     assert Comparison.objects.get(prompt__name="q1").wanted == 5
     active = Comparison.objects.get(prompt__name="q2")
     assert (active.purpose, active.stratum, active.score) == ("active", "active", 0.25)
+
+
+def test_what_was_drawn_elsewhere_keeps_its_stratum_and_chance(bring):
+    bring(
+        "comparisons",
+        asked(1, probability=0.02),
+        asked(2, purpose="active", stratum="sampled", probability=0.4, score=0.2),
+        asked(3, purpose="active", stratum="active", probability=1, score=0.1),
+    )
+
+    found = Comparison.objects.order_by("prompt__name").values_list("stratum", "probability")
+    assert list(found) == [("uniform", 0.02), ("sampled", 0.4), ("active", 1)]
 
 
 def test_judgments_from_elsewhere_are_preferences_of_closed_accounts(bring, project):
