@@ -25,7 +25,7 @@ from datetime import datetime
 from itertools import combinations
 from typing import Any, Protocol
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -281,13 +281,14 @@ def waiting_for_scores(project: Project) -> QuerySet[Comparison]:
 @transaction.atomic
 def rescore(project: Project, scores: Mapping[int, float]) -> int:
     """Store new scores of those that still wait, and let the highest be asked first; returns how many."""
-    waiting = waiting_for_scores(project).select_for_update(of=("self",)).only("pk", "place", "score")
-    rows = [row for row in waiting.order_by("pk") if row.pk in scores]
-    for row in rows:
-        row.score = scores[row.pk]
-    for row, place in zip(rows, by_score([(scores[row.pk], row.place) for row in rows]), strict=True):
-        row.place = place
-    Comparison.objects.bulk_update(rows, ["score", "place"], batch_size=200)
+    waiting = waiting_for_scores(project).select_for_update().order_by("pk")
+    rows = [(pk, place) for pk, place in waiting.values_list("pk", "place") if pk in scores]
+    places = by_score([(scores[pk], place) for pk, place in rows])
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE annotate_comparison SET score = %s, place = %s WHERE id = %s",
+            [(scores[pk], place, pk) for (pk, _), place in zip(rows, places, strict=True)],
+        )
     return len(rows)
 
 

@@ -13,9 +13,11 @@ class RewardsConfig(AppConfig):
     def ready(self) -> None:
         """Declare the kind of job, and tell raters where their judgments went."""
         from annotate import progress  # noqa: PLC0415, models are ready only now
-        from rewards.app import uses  # noqa: PLC0415
-        from rewards.app.jobs import RewardModelTraining  # noqa: PLC0415
+        from rewards.app import scoring, uses  # noqa: PLC0415
+        from rewards.app.jobs import RewardModelTraining, after  # noqa: PLC0415
         from runs import kinds  # noqa: PLC0415
 
         kinds.register(RewardModelTraining())
+        kinds.register(scoring.ScoreComparisons())
+        after(scoring.start_after)
         progress.provide_uses(uses.of_rater)
