@@ -176,6 +176,28 @@ class ScoreComparisonsConfig:
         _check_positive(self, "count", "dimensions", "max_length")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectorsConfig:
+    """Compare what was chosen actively with what was drawn uniformly, by what a head learns from each."""
+
+    reward_model: Annotated[Path, "whose features are used: a run directory or a model folder"]
+    labels: Annotated[Path, "preferences judged so far, with their purpose (pairs.jsonl)"]
+    penalty: Annotated[float, "ridge on the heads' weights, features having deviation 1"] = 100.0
+    dimensions: Annotated[int, "directions of the features looked at, those that differ most"] = 128
+    max_length: Annotated[int, "tokens of prompt and response; longer pairs are left out"] = 1024
+    precision: Annotated[Precision, "of the computation"] = "float32"
+    device: Annotated[Device, "where to compute"] = "auto"
+    seed: Annotated[int, "draws the folds and which judgments count"] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.penalty <= 0:
+            raise ValueError(f"penalty must be above 0, not {self.penalty}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+        _check_positive(self, "dimensions", "max_length")
+
+
 def _check_positive(config: object, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
