@@ -1,15 +1,17 @@
 """Scores of the comparisons that wait, by the newest reward model: what decides which is asked first."""
 
 import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 from annotate.comparisons import rescore, scores_decide, waiting_for_scores
+from annotate.exchange import pairs
 from annotate.models import AuditEvent, Preference, Project, Response
 from lm import records
 from lm.config import ConfigError
 from lm.run_directory import RunDirectory
-from rewards.app.jobs import project_of, write_pairs
+from rewards.app.jobs import project_of
 from rewards.app.models import PAIRS, RewardModel
 from rewards.config import ScoreComparisonsConfig
 from runs.kinds import Kind
@@ -40,12 +42,9 @@ class ScoreComparisons(Kind):
         if model is None:
             raise ConfigError(f"project {project.slug!r} has no reward model with files")
         directory.bring(model.folder, REWARD_MODEL.name)
-        if run.config["labels"]:
-            write_pairs(project, directory.path / PAIRS)
-        file = directory.path / WAITING
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            records.write(file, _waiting(project))
+        for file, lines in ((PAIRS, pairs(project)), (WAITING, _waiting(project))):
+            if not (directory.path / file).exists():
+                records.write(directory.path / file, lines)
 
     def finish(self, run: Run, directory: RunDirectory) -> None:
         """Store the scores of those that still wait."""
@@ -93,19 +92,17 @@ def newest(project: Project) -> RewardModel | None:
     return found if found is not None and found.folder.is_dir() else None
 
 
-def _waiting(project: Project) -> list[records.WaitingComparison]:
+def _waiting(project: Project) -> Iterator[records.WaitingComparison]:
     rows = list(waiting_for_scores(project).select_related("prompt").order_by("place")[:MOST])
     ids = sorted({pk for row in rows for pk in row.response_ids})
     texts: dict[int, str] = {}
     for begin in range(0, len(ids), BATCH):
         some = Response.objects.filter(pk__in=ids[begin : begin + BATCH])
         texts.update(some.values_list("pk", "text"))
-    return [
-        records.WaitingComparison(
+    for row in rows:
+        yield records.WaitingComparison(
             comparison_id=str(row.pk),
             prompt_id=row.prompt.name,
             messages=tuple(records.Message(**message) for message in row.prompt.messages),
             responses=tuple(texts[pk] for pk in row.response_ids),
         )
-        for row in rows
-    ]
