@@ -14,14 +14,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from lm import model_files
 from lm.config import ConfigError
 
 if TYPE_CHECKING:
-    from lm.tokens import Chat
+    from lm.tokens import Layout
 
 
 def model_folder(path: Path) -> Path:
@@ -47,33 +56,85 @@ def find(path: Path | str) -> tuple[str, bool]:
 
 def load(path: Path | str, *, device: str = "cpu") -> PreTrainedModel:
     """A causal language model from a folder, a run directory or the hub; what reads ahead is refused."""
-    name, local = find(path)
-    if local:
-        _check_weights(Path(name))
-    try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(name, local_files_only=local, trust_remote_code=False)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name,
-                config=without_dropout(config),
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=local,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ConfigError(f"{path}: can't be loaded as a language model: {_first_line(error)}") from error
-    model, info = loaded
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ConfigError(f"{path}: is no whole language model; it has no weights for {missing}")
+    model, missing = _load(AutoModelForCausalLM, path, "a language model")
+    if missing:
+        raise ConfigError(f"{path}: is no whole language model; it has no weights for {_few(missing)}")
     _check_model(model, path)
     placed: PreTrainedModel = model.to(device).eval()
     return placed
 
 
-def save(model: PreTrainedModel, chat: Chat, folder: Path) -> None:
+def load_trunk(path: Path | str, *, device: str = "cpu") -> PreTrainedModel:
+    """What a reward model can be trained from: a causal language model, or an encoder of the BERT family."""
+    return (load_encoder if is_encoder(config_of(path)) else load)(path, device=device)
+
+
+def load_encoder(path: Path | str, *, device: str = "cpu") -> PreTrainedModel:
+    """An encoder without its heads, which no policy can be."""
+    model, missing = _load(AutoModel, path, "an encoder")
+    missing = {name for name in missing if not name.startswith("pooler.")}
+    if missing:
+        raise ConfigError(f"{path}: is no whole encoder; it has no weights for {_few(missing)}")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # we don't use it, and in a checkpoint without one it would be drawn at random
+    placed: PreTrainedModel = model.to(device).eval()
+    return placed
+
+
+def load_classifier(path: Path | str, *, device: str = "cpu") -> PreTrainedModel:
+    """A model with one label, as transformers' AutoModelForSequenceClassification makes them."""
+    config = config_of(path)
+    if "AutoModelForSequenceClassification" in (getattr(config, "auto_map", None) or {}):
+        raise ConfigError(f"{path}: scores by code from its repository, which is never run here")
+    if config.is_encoder_decoder:
+        raise ConfigError(
+            f"{path}: is an encoder with a decoder ({config.model_type}), which isn't supported"
+        )
+    if config.num_labels != 1:
+        raise ConfigError(f"{path}: has {config.num_labels} labels; a reward model has one")
+    model, missing = _load(AutoModelForSequenceClassification, path, "a sequence classifier")
+    if missing:
+        raise ConfigError(
+            f"{path}: has no weights for {_few(missing)}; transformers would draw them at random"
+        )
+    model.config.get_text_config().use_cache = False
+    placed: PreTrainedModel = model.to(device).eval()
+    return placed
+
+
+def is_encoder(config: PreTrainedConfig) -> bool:
+    """Whether such a model was made to fill gaps in a text, so that a token sees those after it."""
+    fills_gaps = type(config) in MODEL_FOR_MASKED_LM_MAPPING
+    return fills_gaps and not getattr(config, "is_decoder", False) and not config.is_encoder_decoder
+
+
+def config_of(path: Path | str) -> PreTrainedConfig:
+    """The config of a folder, a run directory or a model of the hub; one that asks for code is refused."""
+    name, local = find(path)
+    try:
+        with _quiet():
+            values, _ = PreTrainedConfig.get_config_dict(name, local_files_only=local)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                name, local_files_only=local, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: its config can't be read: {_first_line(error)}") from error
+    for key, value in _settings(values):
+        # Such a name would be that of a repository with kernels, which are programs.
+        if "_implementation" in key and isinstance(value, str) and "/" in value:
+            raise ConfigError(f"{path}: its config asks for code from {value!r}, which is never run here")
+    return config
+
+
+def local_folder(path: Path | str) -> Path:
+    """Where the files of a loaded model are; of one from the hub, its folder in the cache."""
+    name, local = find(path)
+    if local:
+        return Path(name)
+    return Path(str(cached_file(name, "config.json", local_files_only=True))).parent
+
+
+def save(model: PreTrainedModel, chat: Layout, folder: Path) -> None:
     """Model and tokenizer as safetensors and JSON, for `load` and for all else that uses transformers."""
     with _quiet():
         model.save_pretrained(folder)
@@ -141,6 +202,41 @@ def without_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
         if "drop" in name and isinstance(value, float):
             setattr(config, name, 0.0)
     return config
+
+
+def _load(maker: type[Any], path: Path | str, kind: str) -> tuple[Any, set[str]]:
+    """A model in fp32 without dropout, and the names of the weights that its files don't hold."""
+    name, local = find(path)
+    if local:
+        _check_weights(Path(name))
+    try:
+        with _quiet():
+            model, info = maker.from_pretrained(
+                name,
+                config=without_dropout(config_of(path)),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=local,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: can't be loaded as {kind}: {_first_line(error)}") from error
+    return model, set(info["missing_keys"])
+
+
+def _settings(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of a config, its parts' too."""
+    for key, value in values.items():
+        yield key, value
+        if isinstance(value, dict):
+            yield from _settings(value)
+
+
+def _few(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:3])
 
 
 def _json(file: Path) -> dict[str, Any]:

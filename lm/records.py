@@ -90,6 +90,7 @@ class Response(Record):
     logprob: float | None = None  # of the whole response, in nats
     reference_logprob: float | None = None  # the same words under the reference
     reward: float | None = None
+    reward_model: Mapping[str, Any] | None = None  # which gave the reward: its digest, gain and bias
     ended: bool | None = None  # whether the policy stopped by itself
     tokens: tuple[int, ...] | None = None  # as drawn, the stop token included
     settings: Mapping[str, Any] | None = None
@@ -224,16 +225,36 @@ class WaitingComparison(Comparison):
 
 def read(source: Source, record: type[R]) -> Iterator[R]:
     """The records of a file or of lines; the first line that is none raises RecordError."""
+    for _, found in numbered(source, record):
+        yield found
+
+
+def numbered(source: Source, record: type[R]) -> Iterator[tuple[int, R]]:
+    """The records with the numbers of their lines."""
     name = str(source) if isinstance(source, (str, Path)) else str(getattr(source, "name", "") or "input")
     for number, line in enumerate(_lines(source), start=1):
         text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not text.strip():
             continue
         try:
-            yield parse(text, record)
+            found = parse(text, record)
         except RecordError as error:
             error.file, error.line = name, number
             raise
+        yield number, found
+
+
+def of_one_reward_model(responses: Iterable[Response]) -> Iterator[Response]:
+    """The same responses; rewards of two reward models, which can't be compared, raise RecordError."""
+    first: object = None
+    for response in responses:
+        digest = (response.reward_model or {}).get("digest")
+        if response.reward is not None and digest is not None:
+            first = first or digest
+            if digest != first:
+                problem = f"rewards of two reward models are mixed, {_shown(first)} and {_shown(digest)}"
+                raise RecordError(problem, field="reward_model", value=digest)
+        yield response
 
 
 def write(path: Path | str, records: Iterable[Record]) -> int:

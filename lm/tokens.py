@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -20,6 +20,24 @@ PLAIN_TEMPLATE = (
 )
 _PROBE = Message(role="user", content="a")
 _MARK = "\u2603"  # stands for a response where the template is taken apart
+
+
+class Layout(Protocol):
+    """How a prompt and a response become one row of tokens."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The row's first part."""
+
+    def response(self, text: str, *, ended: bool = True) -> list[int]:
+        """The row's second part."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The words of a second part."""
+
+    def save(self, folder: Path) -> None:
+        """Write it, for `load` and for transformers."""
 
 
 class Chat:
@@ -55,13 +73,7 @@ class Chat:
     @classmethod
     def load(cls, folder: Path | str) -> Chat:
         """The tokenizer of a model's folder, of a run directory or from the hub."""
-        name, local = find(folder)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ConfigError(f"{folder}: its tokenizer can't be loaded: {line}") from error
-        return cls(tokenizer)
+        return cls(load_tokenizer(folder))
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The conversation so far, up to where the response begins."""
@@ -100,9 +112,7 @@ class Chat:
 
     def _harmless(self, text: str) -> str:
         """The text without special tokens spelt out, which would open or end a turn."""
-        while self._special.search(text):
-            text = self._special.sub("", text)
-        return text
+        return without(self._special, text)
 
     def _encode(self, text: str) -> list[int]:
         encoded: Any = self.tokenizer(text, add_special_tokens=False)  # BOS is the template's business
@@ -110,3 +120,70 @@ class Chat:
 
     def _other_token(self) -> int:
         return next(token for token in range(len(self.tokenizer)) if token not in self.stop_ids)
+
+
+class TextPair:
+    """How an encoder reads a prompt and its response: as two texts, with its tokenizer's marks around them.
+
+    For BERT that is `[CLS] prompt [SEP] response [SEP]`. Such a model has no token that ends a response, so
+    one that was cut reads like one that ended.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self.tokenizer = tokenizer
+        probe: Any = tokenizer("a", "a")
+        ids, part = list(probe.input_ids), probe.sequence_ids(0)
+        first, second = part.index(0), part.index(1)
+        self._opening, self._closing = ids[:first], ids[len(part) - part[::-1].index(1) :]
+        self._between = ids[len(part) - part[::-1].index(0) : second]
+        types = probe.get("token_type_ids")
+        start = len(self._opening) + second - first  # where the second part begins
+        # Whether the tokenizer says of each token which of the two texts it is of.
+        self.segments = types == [0] * start + [1] * (len(ids) - start)
+        added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        spelt = {*tokenizer.all_special_tokens, *added}
+        self._special = re.compile("|".join(map(re.escape, spelt)) or r"(?!)")
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """A question as it is; a conversation with the role before each turn."""
+        if len(messages) == 1:
+            text = messages[0].content
+        else:
+            text = "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in messages)
+        return [*self._opening, *self._encode(text), *self._between]
+
+    def response(self, text: str, *, ended: bool = True) -> list[int]:
+        """A response and the last mark."""
+        return [*self._encode(text), *self._closing]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The words of a response."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer, for transformers to load."""
+        self.tokenizer.save_pretrained(folder)
+
+    def _encode(self, text: str) -> list[int]:
+        encoded: Any = self.tokenizer(without(self._special, text), add_special_tokens=False, verbose=False)
+        return list(encoded.input_ids)
+
+
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's folder, of a run directory or from the hub; code of others is never run."""
+    name, local = find(folder)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, local_files_only=local, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"{folder}: its tokenizer can't be loaded: {line}") from error
+    return tokenizer
+
+
+def without(special: re.Pattern[str], text: str) -> str:
+    """The text without special tokens spelt out, which would open or end a turn."""
+    while special.search(text):
+        text = special.sub("", text)
+    return text

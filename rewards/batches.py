@@ -16,7 +16,7 @@ from lm import records
 from lm.config import ConfigError
 from lm.parallel import Processes
 from lm.records import Message, Pair, Response
-from lm.tokens import Chat
+from lm.tokens import Layout
 from rewards.bradley_terry import TIE, WIN
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ COLUMNS = (
     "chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment", "comparison",
     "rater", "group", "criterion", "side", "strength", "since_break", "purpose",
 )  # fmt: skip
+KNOWN = 4096  # prompts whose tokens are kept while a file is read
 NOBODY = -1  # the number of a rater, group, criterion or purpose that the file doesn't name
 
 
@@ -115,7 +116,7 @@ def fold_of(prompt_id: str, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") % FOLDS
 
 
-def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
+def read_pairs(path: Path, chat: Layout, *, max_length: int) -> Preferences:
     """Read pairs.jsonl; over-long pairs are left out whole, for a cut response would be judged as cut."""
     items = Items(chat)
     prompts, judgments, comparisons, raters, groups, criteria, purposes = (Numbers() for _ in range(7))
@@ -183,7 +184,12 @@ def read_pairs(path: Path, chat: Chat, *, max_length: int) -> Preferences:
 
 def longest_row(model: PreTrainedModel, limit: int = sys.maxsize) -> int:
     """The most tokens that a prompt and its response may have together."""
-    return min(limit, getattr(model.config, "max_position_embeddings", sys.maxsize))
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    table: Any = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    before = getattr(table, "padding_idx", None)
+    if before is not None:  # RoBERTa's places begin after that of the padding
+        places -= before + 1
+    return int(min(limit, places))
 
 
 def weight_of(pair: Pair) -> float:
@@ -207,39 +213,57 @@ def compact(preferences: Preferences) -> Preferences:
 
 
 def read_samples(
-    path: Path, chat: Chat, *, max_length: int
+    path: Path, chat: Layout, *, max_length: int
 ) -> tuple[list[Response], list[list[int]], list[list[int]]]:
     """Read responses.jsonl: its records, and the token ids of their prompts and responses."""
-    found = list(_read(path, Response, "responses"))
+    found = list(read_numbered(path))
     if not found:
         raise ConfigError(f"responses is {str(path)!r}, which holds no response")
-    prompts, responses = [], []
-    known: dict[tuple[Message, ...], list[int]] = {}
-    for number, record in enumerate(found, start=1):
+    rows = Rows(chat, path, max_length)
+    prompts, responses = zip(*(rows.of(number, record) for number, record in found), strict=True)
+    return [record for _, record in found], list(prompts), list(responses)
+
+
+class Rows:
+    """Token ids of responses that a file holds; a prompt that comes again is tokenised once."""
+
+    def __init__(self, chat: Layout, path: Path, max_length: int) -> None:
+        self.chat, self.path, self.max_length = chat, path, max_length
+        self._known: dict[tuple[Message, ...], list[int]] = {}
+
+    def of(self, number: int, record: Response) -> tuple[list[int], list[int]]:
+        """Prompt and response of the record on this line."""
+        place = f"responses is {str(self.path)!r}, whose line {number}"
         if record.messages is None:
-            raise ConfigError(f"responses is {str(path)!r}, whose record {number} has no messages")
-        if record.messages not in known:
-            known[record.messages] = chat.prompt(record.messages)
-        prompts.append(known[record.messages])
-        responses.append(response_ids(record, chat))
-        length = len(prompts[-1]) + len(responses[-1])
-        if length > max_length:
-            raise ConfigError(
-                f"responses is {str(path)!r}, whose record {number} has {length} tokens, over {max_length}"
-            )
-    return found, prompts, responses
+            raise ConfigError(f"{place} has no messages")
+        if record.messages not in self._known:
+            if len(self._known) == KNOWN:
+                self._known.clear()
+            self._known[record.messages] = self.chat.prompt(record.messages)
+        prompt, response = self._known[record.messages], response_ids(record, self.chat)
+        length = len(prompt) + len(response)
+        if not length:
+            raise ConfigError(f"{place} has neither words nor marks to read")
+        if length > self.max_length:
+            raise ConfigError(f"{place} has {length} tokens, over {self.max_length}")
+        return prompt, response
 
 
-def response_ids(record: Response, chat: Chat) -> list[int]:
-    """The tokens as they were drawn; without them the text's, ended unless the record says otherwise."""
-    if record.tokens is None:
-        return chat.response(record.response, ended=record.ended is not False)
+def response_ids(record: Response, chat: Layout) -> list[int]:
+    """The tokens as they were drawn, if these are the record's words to this tokenizer.
+
+    Else the words' own tokens, ended unless the record says otherwise: a reward model may have another
+    tokenizer than the policy.
+    """
     size = len(chat.tokenizer)
-    if not all(0 <= token < size for token in record.tokens):
-        raise ConfigError(
-            f"tokens of a response to {record.prompt_id!r} are of another tokenizer: this one has {size}"
-        )
-    return list(record.tokens)
+    drawn = record.tokens
+    if (
+        drawn is not None
+        and all(0 <= token < size for token in drawn)
+        and chat.text(drawn) == record.response
+    ):
+        return list(drawn)
+    return chat.response(record.response, ended=record.ended is not False)
 
 
 def steps(preferences: Preferences, batch_size: int, *, seed: int, epoch: int) -> Iterator[Tensor]:
@@ -319,7 +343,7 @@ class Numbers:
 class Items:
     """Distinct responses, each tokenised when it is first met."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Layout) -> None:
         self.chat = chat
         self.prompts: list[list[int]] = []
         self.responses: list[list[int]] = []
@@ -347,6 +371,14 @@ class Items:
 
 def _pick(rows: Sequence[T], places: Tensor) -> list[T]:
     return [rows[place] for place in places.tolist()]
+
+
+def read_numbered(path: Path) -> Iterator[tuple[int, Response]]:
+    """The responses of a file with the numbers of their lines."""
+    try:
+        yield from records.numbered(path, Response)
+    except OSError as error:
+        raise ConfigError(f"responses is {str(path)!r}, which can't be read: {error.strerror}") from error
 
 
 def _read(path: Path, record: type[records.R], name: str) -> Iterator[records.R]:

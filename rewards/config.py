@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+REWARD_MODEL = "a run directory of rewards.train, a model folder, or a classifier of one label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardConfig:
     """Every setting of one reward-model run; it is saved beside the model."""
 
-    model: Annotated[Path, "the policy to start from: a run directory or a model folder"]
+    model: Annotated[Path, "the model to start from: a run directory, a model folder or a hub id"]
     pairs: Annotated[Path, "preferences to learn from (pairs.jsonl)"]
     eval_pairs: Annotated[Path | None, "preferences to measure on; left out, held-out prompts"] = None
     samples: Annotated[Path | None, "run of policy.sample whose rewards get mean 0 and deviation 1"] = None
@@ -25,6 +26,10 @@ class RewardConfig:
     pessimism: Annotated[float, "deviations of the members taken off their mean"] = 1.0
     penalty: Annotated[float, "ridge on the head's weights, features having deviation 1"] = 100.0
     ties: Annotated[Literal["davidson", "half"], "a width learned for ties, or half a win each"] = "davidson"
+    pooling: Annotated[
+        Literal["auto", "first", "mean"],
+        "what is read of an encoder: the first token's state or the mean; auto: as its family does",
+    ] = "auto"
     lora_rank: Annotated[int, "columns of an adapter's matrices, lora only"] = 16
     gradient_checkpointing: Annotated[bool, "compute states anew in the backward pass: less memory"] = False
     centring: Annotated[float, "penalty on the square of a pair's mean reward, not head"] = 0.0
@@ -65,7 +70,7 @@ class RewardConfig:
 class EvaluateConfig:
     """Measure a reward model on preferences that it has not seen."""
 
-    reward_model: Annotated[Path, "a run directory of rewards.train or its model folder"]
+    reward_model: Annotated[Path, REWARD_MODEL]
     pairs: Annotated[Path | None, "preferences to measure on (pairs.jsonl)"] = None
     bench: Annotated[Path | None, "RewardBench-like lines: prompt, chosen, rejected, subset"] = None
     policy_pairs: Annotated[Path | None, "preferences between the current policy's responses"] = None
@@ -105,11 +110,53 @@ class EvaluateConfig:
 class ScoreConfig:
     """Write each response's reward beside it."""
 
-    reward_model: Annotated[Path, "a run directory of rewards.train or its model folder"]
+    reward_model: Annotated[Path, REWARD_MODEL]
     responses: Annotated[Path, "what to score (responses.jsonl)"]
     output: Annotated[Path, "file to write: the same lines with their reward"]
+    batch_tokens: Annotated[int, "tokens computed at once, padding counted"] = 16384
     precision: Annotated[Precision, "of the computation"] = "float32"
     device: Annotated[Device, "where to compute"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _check_positive(self, "batch_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """Write a reward model as a sequence classifier that transformers loads without us."""
+
+    reward_model: Annotated[Path, REWARD_MODEL]
+    output: Annotated[Path, "folder to write; it must be new or empty"]
+    member: Annotated[
+        str | None,
+        "`mean` of the members, or one by its number from 1; needed where doubt is taken off their mean",
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.member is not None and self.member != "mean" and not self.member.isdecimal():
+            raise ValueError(f"member must be mean or a number, not {self.member!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptConfig:
+    """Make a reward model of ours from one that others made, its rewards normalised."""
+
+    model: Annotated[Path, "a folder or hub id of a sequence classifier with one label"]
+    samples: Annotated[Path, "responses of the reference, whose rewards get mean 0 and deviation 1"]
+    output: Annotated[Path, "folder to write; it must be new or empty"]
+    reference_samples: Annotated[int, "how many of the samples are used at most"] = 256
+    precision: Annotated[Precision, "of the computation"] = "float32"
+    device: Annotated[Device, "where to compute"] = "auto"
+    seed: Annotated[int, "draws which samples"] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.reference_samples < 2:
+            raise ValueError(f"reference_samples must be 2 or more, not {self.reference_samples}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ WARM_UP, FLOOR = 0.03, 0.1  # shares: of the steps, and of the peak at the end
 WIDTH_RATE = 1e-2  # learning rate of the ties' width, one number
 CLIP = 1.0  # of the gradient's norm
 ALONE = Processes()
+Read = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]  # what `Trunk.read` is
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,12 @@ class Learner:
         tie_share: float,
         seed: int,
         device: str,
+        read: Read | None = None,  # left out, a decoder's state at the last token
         precision: str = "float32",
         centring: float = 0.0,
     ) -> None:
         self.model, self.ties, self.device, self.centring = model, ties, device, centring
+        self.read = read or partial(_last, model)
         self.masters = Masters(model, precision)
         size = model.config.hidden_size
         generator = torch.Generator().manual_seed(seed)
@@ -123,8 +127,8 @@ class Learner:
         """Rewards of these responses, not normalised."""
         prompts = [preferences.prompts[item] for item in items]
         responses = [preferences.responses[item] for item in items]
-        last = logprobs.score(self.model, prompts, responses, with_logprobs=False).last
-        found: Tensor = last.float() @ self.weight
+        states = self.read(prompts, responses).float()
+        found: Tensor = states @ self.weight
         return found
 
     def step(self) -> None:
@@ -176,6 +180,12 @@ class Learner:
             if state:
                 self.optimizer.state[value] = state
         self.masters.push()
+
+
+def _last(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> Tensor:
+    return logprobs.score(model, prompts, responses, with_logprobs=False).last
 
 
 def fine_tune(

@@ -28,14 +28,15 @@ from lm.config import EX_CONFIG, ConfigError
 from lm.parallel import Processes
 from lm.records import RecordError
 from lm.run_directory import EX_TEMPFAIL, Checkpoint, RunDirectory, StopSignal, command, numeric_failure
-from lm.tokens import Chat
+from lm.tokens import Layout
 from rewards import adapters, calibration, disagreement, features, head, learning_curve, to_read
 from rewards.batches import FOLDS, Preferences, compact, longest_row, read_pairs, read_samples
 from rewards.config import RewardConfig
 from rewards.evaluate import measure, scored
 from rewards.fine_tuning import Learner, Plan, checkpointed, fine_tune
 from rewards.head import Head
-from rewards.reward_model import RewardModel, last_states, trunk_digest
+from rewards.reward_model import RewardModel, trunk_digest
+from rewards.trunks import Reads, Trunk
 
 logger = logging.getLogger(__name__)
 FEW = 500  # judgments; below, fine-tuning was no better than the head and far slower
@@ -48,7 +49,8 @@ class Given:
 
     folder: Path
     digest: str
-    chat: Chat
+    chat: Layout
+    reads: Reads  # of the model when it is trained
     device: str
     pairs: Preferences
     eval_pairs: Preferences | None
@@ -91,14 +93,15 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
     checkpoint = directory.latest_checkpoint()
     step = directory.resume(checkpoint.step if checkpoint else 0)
     device = processes.device
-    folder = backbone.model_folder(directory.find(config.model))
-    chat = Chat.load(folder)
-    model = backbone.load(folder, device=device)
+    path = directory.find(config.model)
+    trunk = Trunk.load(path, device=device, pooling=config.pooling)
+    folder, model, chat = backbone.local_folder(path), trunk.model, trunk.chat
     read = partial(read_pairs, chat=chat, max_length=longest_row(model, config.max_length))
     given = Given(
         folder=folder,
         digest=trunk_digest(folder),
         chat=chat,
+        reads=trunk.reads,
         device=device,
         pairs=read(directory.find(config.pairs)),
         eval_pairs=read(directory.find(config.eval_pairs)) if config.eval_pairs else None,
@@ -120,7 +123,7 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
         if not processes.first:
             return {}  # the first measures and saves
         if "head" in methods:
-            model = backbone.load(folder, device=device)  # the other one has moved
+            model = backbone.load_trunk(folder, device=device)  # the other one has moved
     if "head" in methods:
         found["head"] = train_head(config, given, model, held_out, progress=progress)
     name = max(found, key=lambda name: (found[name].figures["eval_accuracy"] or 0, name == "head"))
@@ -156,6 +159,7 @@ def train_head(
     """Fit the head to all pairs; its figures are of heads that have not seen the prompt."""
     pairs = given.pairs
     total = len(pairs.responses)
+    trunk = Trunk(model, given.chat, given.reads).frozen()
 
     def show(done: int) -> None:
         progress("features", responses=done, of=total)
@@ -163,8 +167,8 @@ def train_head(
 
     def extract(prompts: list[list[int]], responses: list[list[int]], progress: Any = None) -> Tensor:
         with backbone.computing(given.device, config.precision):
-            return features.extract(
-                model, prompts, responses, batch_tokens=config.micro_batch_tokens, progress=progress
+            return trunk.read_all(
+                prompts, responses, batch_tokens=config.micro_batch_tokens, progress=progress
             )
 
     states = extract(pairs.prompts, pairs.responses, show)
@@ -200,6 +204,7 @@ def train_head(
         folder=given.folder,
         trunk_digest=given.digest,
         frozen_trunk=True,
+        reads=trunk.reads,
         tie_width=tie_width,
         logits_per_reward=fitted.claimed_logits * slope,
         device=given.device,
@@ -233,8 +238,10 @@ def train_full(
         adapters.add(model, config.lora_rank, seed=config.seed)
     if config.gradient_checkpointing:
         checkpointed(model)
+    trunk = Trunk(model, given.chat, given.reads)
     learner = Learner(
         model,
+        read=trunk.read,
         ties=config.ties == "davidson" and bool(trained_on.tie.any()),
         tie_share=float(trained_on.tie.double().mean()),
         seed=config.seed,
@@ -259,13 +266,15 @@ def train_full(
         trained = {name: value.detach() for name, value in learner.masters.weights.items()}
         if processes.first:
             adapters.save(trained, progress.directory.path / "adapter", config.lora_rank)
-        model = adapters.merged(backbone.load(given.folder, device=given.device), trained, config.lora_rank)
+        model = backbone.load_trunk(given.folder, device=given.device)
+        model = adapters.merged(model, trained, config.lora_rank)
+        trunk = Trunk(model, given.chat, given.reads)
     else:
         learner.masters.restore()
         if config.gradient_checkpointing:
             model.activation_checkpointing_disable()
         model.eval()
-    states = partial(last_states, model, batch_tokens=config.micro_batch_tokens)
+    states = partial(trunk.read_all, batch_tokens=config.micro_batch_tokens)
     with torch.no_grad(), backbone.computing(given.device, config.precision):
         reference = states(*_samples(config, given, model))
         unseen = compact(given.pairs.where(held_out)) if held_out.any() else None
@@ -292,6 +301,7 @@ def train_full(
         folder=given.folder,
         trunk_digest=given.digest,
         frozen_trunk=False,
+        reads=trunk.reads,
         tie_width=learner.tie_width,
         logits_per_reward=fitted.claimed_logits * slope,
         device=given.device,

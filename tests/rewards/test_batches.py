@@ -110,11 +110,18 @@ def test_parts_of_a_step_keep_prompts_whole(chat, pairs_file):
 def test_drawn_tokens_are_used_and_a_text_that_was_cut_gets_no_end(chat):
     """Checklist 4 and 6."""
     record = {"prompt_id": "p", "response": "The lamp is red.", "policy": "base"}
-    assert response_ids(Response(**record, tokens=(9, 8, 7)), chat) == [9, 8, 7]
+    letters = [token for letter in record["response"] for token in chat.tokenizer(letter).input_ids]
+    drawn = (*letters, chat.end_id)  # not how the text would be tokenised, but the same words
+    assert len(drawn) > len(chat.response(record["response"]))
+    assert response_ids(Response(**record, tokens=drawn), chat) == list(drawn)
     assert response_ids(Response(**record), chat)[-1] == chat.end_id
     assert response_ids(Response(**record, ended=False), chat)[-1] != chat.end_id
-    with pytest.raises(ConfigError, match="another tokenizer"):
-        response_ids(Response(**record, tokens=(10**6,)), chat)
+
+
+def test_tokens_of_another_tokenizer_give_way_to_the_words(chat):
+    record = {"prompt_id": "p", "response": "The lamp is red.", "policy": "base"}
+    for tokens in ((9, 8, 7), (10**6,)):
+        assert response_ids(Response(**record, tokens=tokens), chat) == chat.response(record["response"])
 
 
 def test_who_judged_what_and_how_is_kept_beside_each_pair(pairs_file, chat):
