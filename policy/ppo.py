@@ -33,6 +33,7 @@ from lm.tokens import Chat
 from policy import losses, optimizer_state
 from policy.config import PpoConfig
 from policy.learned_temperature import LearnedTemperature
+from policy.readers import reader
 from policy.rollouts import Reference, Rewards, Rollouts, collect, generator_of, values_of
 from rewards.reward_model import RewardModel
 
@@ -146,7 +147,12 @@ def train(
         spent = budget_is_spent(progress.kls, config.kl_budget)
         if iteration == 0 or (is_within(progress.kls, config.kl_budget) and not spent):
             learner.keep(rollouts, iteration)
-            shown = rollouts.samples(SHOWN, policy=directory.path.name, temperature=config.temperature)
+            shown = rollouts.samples(
+                SHOWN,
+                policy=directory.path.name,
+                temperature=config.temperature,
+                reward_model=reward_model.identity,
+            )
             write(directory.path / "samples.jsonl", shown)
         if spent:
             return "budget"
@@ -380,14 +386,16 @@ def run(config: PpoConfig, directory: RunDirectory) -> None:
     start = directory.find(config.policy)
     origin = directory.find(config.reference) if config.reference else start
     chat = Chat.load(start)
-    reward_path = directory.find(config.reward_model)
-    for name, path in (("reference", origin), ("reward_model", reward_path)):
-        if Chat.load(path).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
-            raise ConfigError(
-                f"{name} is {str(path)!r}, whose tokens are not those of the policy {str(start)!r}"
-            )
+    if Chat.load(origin).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
+        raise ConfigError(
+            f"reference is {str(origin)!r}, whose tokens are not those of the policy {str(start)!r}"
+        )
     reference = Reference(backbone.load(origin, device=device).requires_grad_(False), backbone.digest(origin))
-    reward_model = RewardModel.load(reward_path, device=device)
+    reward_model = reader(
+        RewardModel.load(directory.find(config.reward_model), device=device),
+        chat,
+        (prompt.messages for prompt in prompts),
+    )
     learner = Learner(backbone.load(start, device=device), config)
     stopped = train(learner, reference, reward_model, prompts, chat, config, directory)
     save_result(learner, chat, directory, stopped)

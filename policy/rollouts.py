@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,14 @@ from rewards.features import features
 
 
 class Rewards(Protocol):
-    """What is asked of a reward model; `rewards.reward_model.RewardModel` is one."""
+    """What is asked of a reward model; `rewards.reward_model.RewardModel` and `WordReader` are such."""
 
     trunk_digest: str  # the model that `score_features` reads states of
     frozen_trunk: bool  # whether that model is as it was before it learned rewards
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Which reward model gave a reward, with its gain and bias."""
 
     def score_features(self, features: Tensor) -> Tensor:
         """The rewards (B,) of responses whose features the trunk gave."""
@@ -135,7 +139,9 @@ class Rollouts:
             "scoring_seconds": self.scoring_seconds,
         }
 
-    def samples(self, count: int, *, policy: str, temperature: float) -> list[Response]:
+    def samples(
+        self, count: int, *, policy: str, temperature: float, reward_model: Mapping[str, Any]
+    ) -> list[Response]:
         """Some of the responses, to be read; of as many prompts as there are."""
         stride = max(1, len(self.responses) // count)
         logprobs = losses.sums(self.logprobs, self.lengths).tolist()
@@ -149,6 +155,7 @@ class Rollouts:
                 logprob=logprobs[row],
                 reference_logprob=reference[row],
                 reward=float(self.rewards[row]),
+                reward_model=reward_model,
                 ended=bool(self.ended[row]),
                 tokens=tuple(self.responses[row]),
                 settings={"temperature": temperature, "top_p": 1.0},

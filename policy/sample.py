@@ -26,10 +26,11 @@ from lm import backbone
 from lm.config import EX_CONFIG, ConfigError
 from lm.generate import Drawn, generate
 from lm.logprobs import score_all
-from lm.records import Prompt, RecordError, Response, read, write
+from lm.records import Prompt, RecordError, Response, of_one_reward_model, read, write
 from lm.run_directory import EX_TEMPFAIL, RunDirectory, StopSignal, command
 from lm.tokens import Chat
 from policy.config import SampleConfig
+from policy.readers import reader
 from policy.rollouts import generator_of
 from rewards import features
 from rewards.reward_model import RewardModel
@@ -84,10 +85,13 @@ class Sampler:
         device: str,
         reward_model: RewardModel | None,
         reference: PreTrainedModel | None,
+        prompts: Sequence[Prompt],  # all that will be asked
     ) -> None:
         self.model, self.chat = backbone.load(folder, device=device), Chat.load(folder)
         self.name, self.config, self.device = name, config, device
-        self.reward_model, self.reference = reward_model, reference
+        asked = (prompt.messages for prompt in prompts)
+        self.reward_model = reader(reward_model, self.chat, asked) if reward_model else None
+        self.reference = reference
         self.digest = backbone.digest(folder)
 
     def draw(self, prompts: Sequence[Prompt], *, first: int) -> tuple[list[Response], Tensor | None, int]:
@@ -135,6 +139,7 @@ class Sampler:
             )
             reference = list(scored.sums().tolist())
         each = len(drawn) // len(prompts)
+        identity = self.reward_model.identity if self.reward_model else None
         records = [
             Response(
                 prompt_id=prompts[row // each].prompt_id,
@@ -145,6 +150,7 @@ class Sampler:
                 logprob=float(drawn[row].logprobs.sum()),
                 reference_logprob=under_reference,
                 reward=None if rewards is None else float(rewards[row]),
+                reward_model=identity,
                 ended=drawn[row].ended,
                 tokens=tuple(responses[row]),
                 settings={"temperature": config.temperature, "top_p": config.top_p},
@@ -221,7 +227,15 @@ def pieces(
             continue
         folder = directory.find(policy)
         name = config.names[number] if config.names else policy.name
-        sampler = Sampler(folder, name, config, device=device, reward_model=reward_model, reference=reference)
+        sampler = Sampler(
+            folder,
+            name,
+            config,
+            device=device,
+            reward_model=reward_model,
+            reference=reference,
+            prompts=prompts,
+        )
         refuse_other_tokens(sampler.chat, config, directory)
         for start in range(max(done, offset), end, size):
             stop = min(start + size, end)
@@ -229,10 +243,10 @@ def pieces(
 
 
 def refuse_other_tokens(chat: Chat, config: SampleConfig, directory: RunDirectory) -> None:
-    """Token ids go from model to model, so all must mean the same by them."""
-    for name, path in (("reward_model", config.reward_model), ("reference", config.reference)):
-        if path and Chat.load(directory.find(path)).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
-            raise ConfigError(f"{name} is {str(path)!r}, whose tokens are not those of the policy")
+    """Token ids go from policy to reference, so both must mean the same by them."""
+    path = config.reference
+    if path and Chat.load(directory.find(path)).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
+        raise ConfigError(f"reference is {str(path)!r}, whose tokens are not those of the policy")
 
 
 def publish(found: Found, config: SampleConfig, directory: RunDirectory, *, prompts: int) -> dict[str, Any]:
@@ -244,7 +258,7 @@ def publish(found: Found, config: SampleConfig, directory: RunDirectory, *, prom
         for policy in range(len(config.policies))
         for number in range(each)
     ]
-    responses = [found.responses[row] for row in order]
+    responses = list(of_one_reward_model(found.responses[row] for row in order))
     if found.features:  # of one policy, so already in order
         partial = directory.path / f".tmp-{directory.token}-{FEATURES}"
         save_file({"features": torch.cat(found.features)}, partial)

@@ -27,6 +27,7 @@ from policy import optimizer_state, packing
 from policy.auxiliary import Readouts
 from policy.config import SftConfig
 from policy.learned_temperature import LearnedTemperature
+from policy.readers import WordReader, reader
 from policy.row_training import (
     MODEL,
     RowSettings,
@@ -79,7 +80,9 @@ def demonstrated(path: Path, chat: Chat) -> Sequences:
     )
 
 
-def best_of(samples: Path, reward_model: RewardModel, chat: Chat, config: SftConfig) -> Sequences:
+def best_of(
+    samples: Path, reward_model: RewardModel | WordReader, chat: Chat, config: SftConfig
+) -> Sequences:
     """The sample with the highest reward of each prompt, as it was drawn."""
     responses = list(read(samples / "responses.jsonl", Response))
     groups: dict[str, list[int]] = {}
@@ -120,7 +123,7 @@ def best_of(samples: Path, reward_model: RewardModel, chat: Chat, config: SftCon
 
 def _rewards(
     samples: Path,
-    reward_model: RewardModel,
+    reward_model: RewardModel | WordReader,
     used: list[int],
     count: int,
     prompts: list[list[int]],
@@ -315,9 +318,9 @@ def _sequences(config: SftConfig, directory: RunDirectory, chat: Chat, model: Pr
         found = demonstrated(source, chat)
     elif config.samples and config.reward_model:
         source, folder = directory.find(config.samples), directory.find(config.reward_model)
-        if Chat.load(folder).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
-            raise ConfigError(f"reward_model is {str(folder)!r}, whose tokens are not those of the model")
-        found = best_of(source, RewardModel.load(folder, device=model.device.type), chat, config)
+        asked = (sample.messages or () for sample in read(source / "responses.jsonl", Response))
+        reward_model = reader(RewardModel.load(folder, device=model.device.type), chat, asked)
+        found = best_of(source, reward_model, chat, config)
     else:
         raise ConfigError("neither demonstrations nor samples are given")
     context = int(getattr(model.config, "max_position_embeddings", 0) or sys.maxsize)

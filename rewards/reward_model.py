@@ -21,7 +21,7 @@ from lm.config import ConfigError
 from lm.records import Message
 from lm.tokens import Chat, Layout
 from rewards.head import Head
-from rewards.trunks import Reads, Trunk
+from rewards.trunks import Reads, Trunk, layout
 
 ABOUT, TENSORS = "reward_model.json", "reward_head.safetensors"
 KINDS = {".json", ".safetensors", ".txt", ".model", ".jinja", ".md"}  # files of a model; no pickle, no code
@@ -34,8 +34,6 @@ class RewardModel:
     responses through the same model may use `score_features`. A trunk of its own gives the state at the
     last token, an encoder that at the first, and a model that others made its score.
     """
-
-    by_text = False  # whether a policy's words are read, for its token ids mean something else here
 
     def __init__(
         self,
@@ -171,10 +169,10 @@ class RewardModel:
         """The trunk's model."""
         return self.trunk.model
 
-    @property
+    @cached_property
     def chat(self) -> Layout:
-        """The trunk's tokenizer."""
-        return self.trunk.chat
+        """The trunk's tokenizer; it is read without the model, which a policy may share."""
+        return self.__dict__["trunk"].chat if "trunk" in self.__dict__ else layout(self.folder, self.reads)
 
     def reads_tokens_of(self, chat: Chat) -> bool:
         """Whether a policy's token ids mean the same here, and its template lays rows out in the same way."""
@@ -184,11 +182,6 @@ class RewardModel:
             and ours.get_vocab() == theirs.get_vocab()
             and ours.chat_template == theirs.chat_template
         )
-
-    def for_policy(self, chat: Chat) -> "RewardModel":
-        """The same, set to read a policy's tokens if it can and else its words."""
-        self.by_text = not self.reads_tokens_of(chat)
-        return self
 
     @torch.no_grad()
     def score_features(self, features: Tensor) -> Tensor:

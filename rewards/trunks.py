@@ -38,25 +38,24 @@ class Trunk:
         if not backbone.is_encoder(model.config):
             if pooling != "auto":
                 raise ConfigError(f"pooling is {pooling!r}, but {path} is no encoder: its last token is read")
-            return cls(model, Chat.load(path), "last")
+            return cls(model, layout(path, "last"), "last")
         habit = "mean" if getattr(model.config, "classifier_pooling", "cls") == "mean" else "first"
-        reads = habit if pooling == "auto" else pooling
-        return cls(model, layout(path, encoder=True), cast("Reads", reads))
+        reads = cast("Reads", habit if pooling == "auto" else pooling)
+        return cls(model, layout(path, reads), reads)
 
     @classmethod
     def saved(cls, folder: Path, reads: Reads, *, device: str = "cpu") -> "Trunk":
         """The trunk of a saved reward model."""
         if reads == "score":
             return cls.classifier(folder, device=device)
-        if reads in {"first", "mean"}:
-            return cls(backbone.load_encoder(folder, device=device), layout(folder, encoder=True), reads)
-        return cls(backbone.load(folder, device=device), Chat.load(folder), reads)
+        load = backbone.load_encoder if reads in {"first", "mean"} else backbone.load
+        return cls(load(folder, device=device), layout(folder, reads), reads)
 
     @classmethod
     def classifier(cls, path: Path | str, *, device: str = "cpu") -> "Trunk":
         """A reward model that others made: a sequence classifier of one label."""
         model = backbone.load_classifier(path, device=device)
-        chat = layout(path, encoder=backbone.is_encoder(model.config))
+        chat = layout(path, "score")
         config = model.config.get_text_config()
         if config.pad_token_id is None:  # transformers then takes the last column, whatever row is there
             config.pad_token_id = -1
@@ -164,12 +163,14 @@ class Trunk:
         return torch.allclose(together[:1], alone, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-def layout(path: Path | str, *, encoder: bool) -> Layout:
-    """How a reward model's rows are laid out: by its chat template; an encoder without one reads pairs."""
+def layout(path: Path | str, reads: Reads) -> Layout:
+    """How rows are laid out: by the chat template; an encoder without one reads a pair of texts."""
+    if reads in {"likelihoods", "last"}:
+        return Chat.load(path)  # which has a plain template for those without one
     tokenizer = load_tokenizer(path)
     if tokenizer.chat_template is not None:
         return Chat(tokenizer)
-    if encoder:
+    if backbone.is_encoder(backbone.config_of(path)):
         return TextPair(tokenizer)
     raise ConfigError(
         f"{path}: has no chat template, so nothing says how a prompt and a response are laid out"

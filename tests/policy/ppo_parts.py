@@ -51,6 +51,7 @@ class TokenRewards:
 
     trunk_digest = "none"
     frozen_trunk = False
+    identity = {"digest": "none", "gain": 1.0, "bias": 0.0}
 
     def __init__(self, size: int, *, seed: int = 0, spread: float = 1.0):
         self.table = spread * torch.randn(size, generator=torch.Generator().manual_seed(seed))

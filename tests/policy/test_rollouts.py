@@ -172,7 +172,8 @@ def test_distinct4_falls_with_repetition():
 
 def test_samples_are_records_of_different_prompts():
     _, rollouts = rollouts_of(config())
-    shown = rollouts.samples(3, policy="ppo", temperature=1.0)
+    said = {"digest": "none", "gain": 1.0, "bias": 0.0}
+    shown = rollouts.samples(3, policy="ppo", temperature=1.0, reward_model=said)
     assert {record.prompt_id for record in shown} == {prompt.prompt_id for prompt in PROMPTS[:3]}
     assert all(record.reward is not None and record.tokens for record in shown)
 
