@@ -26,6 +26,7 @@ class Layout(Protocol):
     """How a prompt and a response become one row of tokens."""
 
     tokenizer: PreTrainedTokenizerBase
+    takes_tokens: bool  # whether a row may hold a response's tokens as a policy drew them
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The row's first part."""
@@ -45,9 +46,12 @@ class Chat:
 
     A tokenizer without a template gets a plain one of ours, which `save` writes beside it. A tokenizer
     without a PAD, or with PAD = EOS, pads with another token of its own: padding is always masked.
+
+    A response ends in the stop token. With `whole` it ends in all that the template writes, often a line's
+    end more, as in the rows that others train on.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, whole: bool = False):
         if tokenizer.eos_token_id is None:
             raise ConfigError(
                 f"{tokenizer.name_or_path}: its tokenizer has no EOS token, so nothing would end"
@@ -61,12 +65,14 @@ class Chat:
         self._special = re.compile("|".join(map(re.escape, spelt)))
         self._opening = self._render([_PROBE], answer=True)
         marked = self._render([_PROBE, Message(role="assistant", content=_MARK)], answer=False)
-        self._closing = marked.rpartition(_MARK)[2]
-        closing = self._encode(self._closing)[:1]  # a newline may follow, which nobody draws
+        self.closing = marked.rpartition(_MARK)[2]  # what the template writes after a response
+        closing = self._encode(self.closing)[:1]  # a newline may follow, which nobody draws
         eos: int = tokenizer.eos_token_id
         special = {*tokenizer.all_special_ids, *added}
         self.end_id: int = closing[0] if closing and closing[0] in special else eos
         self.stop_ids = frozenset({self.end_id, eos})
+        self._end = self._encode(self.closing) if whole else [self.end_id]
+        self.takes_tokens = self._end == [self.end_id]
         pad = tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None and pad not in self.stop_ids else self._other_token()
 
@@ -80,9 +86,9 @@ class Chat:
         return self._encode(self._render(messages, answer=True))
 
     def response(self, text: str, *, ended: bool = True) -> list[int]:
-        """A response as the template puts it after the prompt; the stop token is last if it has ended."""
+        """A response as the template puts it after the prompt; its end is there if it has ended."""
         ids = self._encode(self._turn(text))
-        return [*ids, self.end_id] if ended else ids
+        return [*ids, *self._end] if ended else ids
 
     def text(self, ids: Sequence[int]) -> str:
         """The words of a response; a NUL, which no record can hold, is shown as `�`."""
@@ -98,7 +104,7 @@ class Chat:
         whole = self._render([_PROBE, Message(role="assistant", content=text)], answer=False)
         if not whole.startswith(self._opening):  # it opens a turn one way to write and another to read
             return self._harmless(text)
-        return whole.removeprefix(self._opening).removesuffix(self._closing)
+        return whole.removeprefix(self._opening).removesuffix(self.closing)
 
     def _render(self, messages: Sequence[Message], *, answer: bool) -> str:
         turns = [{"role": turn.role, "content": self._harmless(turn.content)} for turn in messages]
@@ -128,6 +134,8 @@ class TextPair:
     For BERT that is `[CLS] prompt [SEP] response [SEP]`. Such a model has no token that ends a response, so
     one that was cut reads like one that ended.
     """
+
+    takes_tokens = False
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer

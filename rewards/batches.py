@@ -26,7 +26,7 @@ COLUMNS = (
     "chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment", "comparison",
     "rater", "group", "criterion", "side", "strength", "since_break", "purpose",
 )  # fmt: skip
-KNOWN = 4096  # prompts whose tokens are kept while a file is read
+KNOWN = 256  # prompts whose tokens are kept while a file is read
 NOBODY = -1  # the number of a rater, group, criterion or purpose that the file doesn't name
 
 
@@ -255,13 +255,9 @@ def response_ids(record: Response, chat: Layout) -> list[int]:
     Else the words' own tokens, ended unless the record says otherwise: a reward model may have another
     tokenizer than the policy.
     """
-    size = len(chat.tokenizer)
-    drawn = record.tokens
-    if (
-        drawn is not None
-        and all(0 <= token < size for token in drawn)
-        and chat.text(drawn) == record.response
-    ):
+    drawn, size = record.tokens, len(chat.tokenizer)
+    known = drawn is not None and chat.takes_tokens and all(0 <= token < size for token in drawn)
+    if drawn is not None and known and chat.text(drawn) == record.response:
         return list(drawn)
     return chat.response(record.response, ended=record.ended is not False)
 

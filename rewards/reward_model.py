@@ -178,7 +178,7 @@ class RewardModel:
         """Whether a policy's token ids mean the same here, and its template lays rows out in the same way."""
         ours, theirs = self.chat.tokenizer, chat.tokenizer
         return (
-            isinstance(self.chat, Chat)
+            self.chat.takes_tokens
             and ours.get_vocab() == theirs.get_vocab()
             and ours.chat_template == theirs.chat_template
         )

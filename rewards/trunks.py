@@ -67,6 +67,17 @@ class Trunk:
         """As it is read when it is not trained: a decoder tells its likelihoods too; an encoder has none."""
         return replace(self, reads="likelihoods") if self.reads == "last" else self
 
+    @property
+    def width(self) -> int:
+        """How many of the features are of a state; likelihoods come after them."""
+        return 1 if self.reads == "score" else int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether the model is told of each token which of the two texts it is of."""
+        kinds: Any = getattr(self.model.config, "type_vocab_size", 0)
+        return isinstance(self.chat, TextPair) and self.chat.segments and bool(kinds and kinds > 1)
+
     def longest_row(self, limit: int = sys.maxsize) -> int:
         """The most tokens that a prompt and its response may have together."""
         return longest_row(self.model, limit)
@@ -146,7 +157,7 @@ class Trunk:
             ids[number, : len(row)] = torch.tensor(row)
             mask[number, : len(row)] = 1
         batch = {"input_ids": ids, "attention_mask": mask}
-        if isinstance(self.chat, TextPair) and self.chat.segments and _has_segments(self.model):
+        if self.has_segments:
             starts = torch.tensor([len(prompt) for prompt in prompts])
             batch["token_type_ids"] = (torch.arange(ids.shape[1]) >= starts[:, None]).long() * mask
         return {name: value.to(device) for name, value in batch.items()}
@@ -169,14 +180,9 @@ def layout(path: Path | str, reads: Reads) -> Layout:
         return Chat.load(path)  # which has a plain template for those without one
     tokenizer = load_tokenizer(path)
     if tokenizer.chat_template is not None:
-        return Chat(tokenizer)
+        return Chat(tokenizer, whole=True)
     if backbone.is_encoder(backbone.config_of(path)):
         return TextPair(tokenizer)
     raise ConfigError(
         f"{path}: has no chat template, so nothing says how a prompt and a response are laid out"
     )
-
-
-def _has_segments(model: PreTrainedModel) -> bool:
-    kinds: Any = getattr(model.config, "type_vocab_size", 0)
-    return bool(kinds and kinds > 1)

@@ -86,6 +86,22 @@ def test_a_decoder_of_others_scores_as_its_own_forward_does_on_each_row_alone(ma
     assert (reward_model.head.gain, reward_model.head.bias) == (1.0, 0.0)
 
 
+def test_a_row_of_a_model_of_others_is_all_that_its_template_writes(tmp_path):
+    folder = decoder(tmp_path, tiny_llama)
+    file = folder / "chat_template.jinja"
+    file.write_text(file.read_text().replace("'<|end|>' }}", "'<|end|>\n' }}"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = []
+    for (asked,), text in zip(ASKED, TEXTS, strict=True):
+        turns = [asked.to_json(), {"role": "assistant", "content": text}]
+        rows.append(tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False))
+    assert tokenizer.decode(rows[0]).endswith("<|end|>\n")
+    reward_model = RewardModel.load(folder)
+    found = reward_model.score_texts(ASKED, TEXTS)
+    torch.testing.assert_close(found, theirs(folder, rows), atol=1e-5, rtol=0)
+    assert not reward_model.reads_tokens_of(reward_model.chat)
+
+
 @DECODERS
 def test_a_pad_among_a_responses_tokens_is_read_as_transformers_reads_it(make, tmp_path):
     folder = decoder(tmp_path, make)
