@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from lm import backbone, records
 from lm.config import ConfigError
@@ -15,7 +15,7 @@ from rewards.head import Head
 from rewards.reward_model import RewardModel
 from rewards.trunks import layout
 from tests.rewards.test_trunks import ASKED, ENCODERS, TEXTS, base_encoder, decoder
-from tests.torch_models import tiny_chat, tiny_gpt2, tiny_llama, tiny_qwen
+from tests.torch_models import pair_tokenizer, tiny_chat, tiny_gpt2, tiny_llama, tiny_qwen
 
 DECODERS = pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2, tiny_qwen])
 
@@ -221,6 +221,42 @@ def test_an_encoders_dense_layer_is_made_straight_and_its_head_holds_the_bias_to
         if family == "distilbert":
             batch.pop("token_type_ids")
         scores = model(**batch).logits[:, 0]
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_family_with_a_norm_before_its_head_is_found_by_the_check_and_refused(tmp_path):
+    base = tmp_path / "base"
+    config = AutoConfig.for_model(
+        "modernbert", vocab_size=350, hidden_size=32, num_hidden_layers=2, intermediate_size=64,
+        num_attention_heads=2, max_position_embeddings=128, initializer_range=0.2, pad_token_id=0,
+        bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3,
+    )  # fmt: skip
+    AutoModelForMaskedLM.from_config(config).save_pretrained(base)
+    pair_tokenizer().save_pretrained(base)
+    model = RewardModel(
+        head(32),
+        folder=base,
+        trunk_digest=backbone.digest(base),
+        frozen_trunk=True,
+        reads="first",
+    )
+    model.save(tmp_path / "ours")
+    assert RewardModel.load(tmp_path / "ours").score_texts(ASKED, TEXTS).std() > 0.01
+    with pytest.raises(ConfigError, match="modernbert can't give these scores"):
+        export.export(ExportConfig(reward_model=tmp_path / "ours", output=tmp_path / "exported"))
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_tokenizer_without_a_template_is_exported_with_our_plain_one(tmp_path):
+    base, chat = tmp_path / "base", tiny_chat()
+    chat.tokenizer.chat_template = None
+    backbone.save(tiny_llama(chat), chat, base)
+    model = RewardModel(head(32), folder=base, trunk_digest="", frozen_trunk=False, reads="last")
+    model.save(tmp_path / "ours")
+    ours = RewardModel.load(tmp_path / "ours")
+    found, exported_model, tokenizer = exported(ours, tmp_path / "exported")
+    expected = ours.score_texts(ASKED, [text.strip() for text in TEXTS])
+    scores = by_transformers(exported_model, tokenizer) + found.bias
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
