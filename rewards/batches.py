@@ -116,14 +116,14 @@ def fold_of(prompt_id: str, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") % FOLDS
 
 
-def read_pairs(path: Path, chat: Layout, *, max_length: int) -> Preferences:
+def read_pairs(path: Path, chat: Layout, *, max_length: int, simulated: bool = True) -> Preferences:
     """Read pairs.jsonl; over-long pairs are left out whole, for a cut response would be judged as cut."""
     items = Items(chat)
     prompts, judgments, comparisons, raters, groups, criteria, purposes = (Numbers() for _ in range(7))
     rows: list[tuple[int | float, ...]] = []
     count = dropped = 0
     for pair in _read(path, Pair, "pairs"):
-        if pair.weight == 0:
+        if pair.weight == 0 or (pair.simulated and not simulated):
             continue
         count += 1
         chosen, rejected = items.add(pair.messages, pair.chosen), items.add(pair.messages, pair.rejected)
@@ -152,7 +152,8 @@ def read_pairs(path: Path, chat: Layout, *, max_length: int) -> Preferences:
             )
         )
     if not count:
-        raise ConfigError(f"pairs is {str(path)!r}, which holds no pair of a weight above 0")
+        by = "" if simulated else " by people"
+        raise ConfigError(f"pairs is {str(path)!r}, which holds no pair of a weight above 0{by}")
     if dropped:
         logger.warning("%d of %d pairs are left out: over %d tokens", dropped, count, max_length)
     if dropped == count:

@@ -17,6 +17,7 @@ class RewardConfig:
     pairs: Annotated[Path, "preferences to learn from (pairs.jsonl)"]
     eval_pairs: Annotated[Path | None, "preferences to measure on; left out, held-out prompts"] = None
     samples: Annotated[Path | None, "run of policy.sample whose rewards get mean 0 and deviation 1"] = None
+    simulated: Annotated[bool, "learn from judgments of simulated raters, too"] = True
     train: Annotated[
         Literal["auto", "head", "lora", "full"],
         "head: a linear head on the frozen model; lora: adapters; full: all weights; auto: head below "

@@ -96,7 +96,8 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
     path = directory.find(config.model)
     trunk = Trunk.load(path, device=device, pooling=config.pooling)
     folder, model, chat = backbone.local_folder(path), trunk.model, trunk.chat
-    read = partial(read_pairs, chat=chat, max_length=longest_row(model, config.max_length))
+    longest = longest_row(model, config.max_length)
+    read = partial(read_pairs, chat=chat, max_length=longest, simulated=config.simulated)
     given = Given(
         folder=folder,
         digest=trunk_digest(folder),

@@ -148,3 +148,13 @@ def test_who_judged_what_and_how_is_kept_beside_each_pair(pairs_file, chat):
     assert found.comparison[0] == found.comparison[1] != found.comparison[2]
     assert found.texts[found.chosen[0]] == "The lamp is red."
     assert found.asked[found.chosen[2]][0].content == "What is the price of lamp 1?"
+
+
+def test_judgments_of_simulated_raters_are_left_out_where_people_alone_count(chat, pairs_file):
+    pairs = [pair(number, judgment_id=str(number), simulated=number < 3) for number in range(5)]
+    file = pairs_file(pairs)
+
+    assert len(read_pairs(file, chat, max_length=100)) == 5
+    assert len(read_pairs(file, chat, max_length=100, simulated=False)) == 2
+    with pytest.raises(ConfigError, match="holds no pair of a weight above 0 by people"):
+        read_pairs(pairs_file(pairs[:3]), chat, max_length=100, simulated=False)
