@@ -38,6 +38,10 @@ class Kind:
     def finish(self, run: "Run", directory: RunDirectory) -> None:
         """Store what was found; called in the transaction that marks the run as succeeded."""
 
+    def page(self, run: "Run") -> str:
+        """The address of what came of a run that succeeded, for its page to point at; empty: nowhere."""
+        return ""
+
 
 class UnknownKindError(LookupError):
     """No app has registered a kind of this name."""
@@ -57,6 +61,11 @@ def get(name: str) -> Kind:
         return _kinds[name]
     except KeyError:
         raise UnknownKindError(f"no kind of run is called {name!r}; there are {', '.join(_kinds)}") from None
+
+
+def page(run: "Run") -> str:
+    """Where what came of the run is shown; empty as long as there is nothing, and when its app is gone."""
+    return _kinds[run.kind].page(run) if run.state == "succeeded" and run.kind in _kinds else ""
 
 
 def title(name: str) -> str:

@@ -12,7 +12,7 @@ from lm.run_directory import read_line, read_lines
 SAMPLES = 400  # points of a chart 318 pixels wide
 SMALL = 512 * 1024  # bytes; a longer file is sampled
 RECENT = 20  # rows from which the speed is taken
-OWN = ("step", "total", "at", "phase")
+OWN = ("step", "total", "at", "phase", "of")  # what says how far the run is, and of how much
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from runs import access, metrics, transitions
+from runs import access, kinds, metrics, transitions
 from runs.advice import advice
 from runs.charts import charts, title
 from runs.models import ENDED, RefusedError, Run, State, Worker, due
@@ -127,6 +127,7 @@ def _facts(run: Run) -> dict[str, Any]:
     queued = lasting(run.started_at - run.created_at) if run.started_at else ""
     return {
         "run": run,
+        "page": kinds.page(run),
         "waits_for": waits_for(run),
         "so_far": lasting(run.active_time()),
         "left": _time_left(run, rows),

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from runs import access, transitions
+from runs import access, kinds, transitions
 from runs.advice import ADVICE
 from runs.models import Run, State, Want, Worker
 
@@ -252,3 +252,11 @@ def test_a_run_of_a_kind_that_is_gone_is_still_shown(ada, start):
     run = start(scope="project:demo")
     Run.objects.filter(pk=run.pk).update(kind="former")
     assert f"Run {run.pk}: former" in text(ada.get(f"/runs/{run.pk}/"))
+
+
+def test_a_run_that_is_done_leads_to_what_came_of_it(ada, claimed, monkeypatch):
+    run = claimed()
+    monkeypatch.setattr(type(kinds.get("toy")), "page", lambda self, run: f"/results/{run.pk}/")
+    assert "Open the result" not in ada.get(f"/runs/{run.pk}/").content.decode()
+    transitions.succeed(run, lambda: None)
+    assert f'href="/results/{run.pk}/"' in ada.get(f"/runs/{run.pk}/").content.decode()
