@@ -11,6 +11,7 @@ urlpatterns = [
     path("health", health, name="health"),
     path("", include("config.sign_on")),
     path("", include("annotate.urls")),
+    path("", include("rewards.app.urls")),
     path("", include("policy.app.urls")),
     path("runs/", include("runs.urls")),
     path("django-admin/", site.urls),

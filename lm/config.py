@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser, Generic[Config]):
             kinds = {setting.name: setting.kind for setting in settings_of(self.cls)}
             for flag, text in flags.items():
                 name = flag.removeprefix("config.")
-                values[name] = _from_text(kinds[name], text)
+                values[name] = from_text(kinds[name], text)
             return from_json(self.cls, values), rest
         except ConfigError as error:
             self.error(str(error))
@@ -209,13 +209,13 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _from_text(kind: Any, text: Any) -> Any:
+def from_text(kind: Any, text: Any) -> Any:
     """What was typed as the JSON value it stands for; nonsense stays text, which `_read` refuses."""
     kind, optional = _optional(kind)
     if isinstance(text, list):
         kinds = get_args(kind)
         return [
-            _from_text(kinds[0] if kinds[-1] is Ellipsis else kinds[i], item) for i, item in enumerate(text)
+            from_text(kinds[0] if kinds[-1] is Ellipsis else kinds[i], item) for i, item in enumerate(text)
         ]
     if optional and text == "none":
         return None

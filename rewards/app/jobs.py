@@ -1,13 +1,19 @@
 """The kind of job that fits a reward model to all judgments of a project."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+
+from django.urls import reverse
 
 from annotate.exchange import pairs
 from annotate.models import Project
 from lm import records
+from lm.config import ConfigError
 from lm.run_directory import RunDirectory
+from rewards.app import bases
 from rewards.app.models import PAIRS, RewardModel
+from rewards.app.starting import SAMPLES
 from rewards.config import RewardConfig
 from runs.kinds import Kind
 from runs.models import Run
@@ -38,26 +44,44 @@ class RewardModelTraining(Kind):
 
     def prepare(self, run: Run, directory: RunDirectory) -> None:
         """Write the preferences, once; bring the models."""
-        write_pairs(project_of(run), directory.path / PAIRS)
+        project = project_of(run)
+        simulated = run.config.get("simulated", True)
+        write_pairs(project, directory.path / PAIRS, simulated=simulated)
         for callback in _before:
             callback(run, directory)
+        if base := bases.of_run(run, project):
+            bring_base(base, run, directory)
 
     def finish(self, run: Run, directory: RunDirectory) -> None:
         """Store the reward model and let the round go on."""
-        found = directory.result()
+        project, found = project_of(run), directory.result()
+        base = bases.of_run(run, project)
         reward_model = RewardModel.objects.create(
-            project=project_of(run),
+            project=project,
             run=run,
+            base=base.name if base else "",
+            base_run=base.run if base else None,
             trunk=found["trunk"],
+            train=found.get("train") or "",
+            members=found.get("members"),
             judgments=found["judgments"],
             pairs=found["pairs"],
+            pairs_sha256=digest(directory.path / PAIRS),
             accuracy=found.get("eval_accuracy"),
             accuracy_low=found.get("eval_accuracy_low"),
             accuracy_high=found.get("eval_accuracy_high"),
+            calibration=found.get("calibration_slope"),
+            gain=found.get("gain"),
+            bias=found.get("bias"),
             figures=found,
         )
         for callback in _after:
             callback(run, reward_model)
+
+    def page(self, run: Run) -> str:
+        """The page of the reward model that came of it."""
+        model = RewardModel.objects.filter(run=run).select_related("project").first()
+        return reverse("rewards:model", args=[model.project.slug, model.pk]) if model else ""
 
 
 def project_of(run: Run) -> Project:
@@ -65,8 +89,25 @@ def project_of(run: Run) -> Project:
     return Project.objects.get(slug=run.scope.removeprefix("project:"))
 
 
-def write_pairs(project: Project, file: Path) -> None:
+def write_pairs(project: Project, file: Path, *, simulated: bool = True) -> None:
     """Write every preference of the project's standing judgments, unless the file is there already."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        records.write(file, pairs(project))
+        records.write(file, (pair for pair in pairs(project) if simulated or not pair.simulated))
+
+
+def bring_base(base: bases.Base, run: Run, directory: RunDirectory) -> None:
+    """Bring the model's files, and the samples that set the mean and deviation of rewards."""
+    if not base.folder.is_dir():
+        raise ConfigError(f"model is {base.name!r}, which has no model files at {base.folder}")
+    directory.bring(base.folder, base.key)
+    if base.samples and run.config["samples"] == str(SAMPLES):
+        directory.bring(base.samples, SAMPLES.name)
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file; empty where it is gone."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -31,6 +31,7 @@ from annotate.models import (
 from lm.records import Message
 from policy.app import trying
 from policy.app.models import Policy, Round, RoundStep
+from rewards.app.models import RewardModel
 from runs.models import Run
 
 PEOPLE = ("anonymous", "stranger", "rater", "writer", "adjudicator", "researcher", "admin")
@@ -207,7 +208,16 @@ TABLE: dict[str, Row] = {
     "demonstrations/<uuid:key>/hold/": ("post", (SIGN_IN, 404, 404, 204, 409, 404, 404)),
     "demonstrations/<uuid:key>/review/": only("adjudicator", "post", 404),
     "demonstrations/<uuid:key>/leave/": only("adjudicator", "post", 404),
-    # Rounds and runs
+    # Reward models, rounds and runs
+    f"{P}reward-models/": keepers("get", 200),
+    f"{P}reward-models/new/": admins("get", 200),
+    f"{P}reward-models/<int:model>/": keepers("get", 200),
+    f"{P}reward-models/<int:model>/promote/": admins("post", 302),
+    f"{P}reward-models/<int:model>/retire/": admins("post", 302),
+    f"{P}reward-models/<int:model>/measure/": admins("post", 409),
+    f"{P}reward-models/<int:model>/pairs.jsonl": keepers("get", 404),
+    f"{P}reward-models.json": keepers("get", 200),
+    f"{P}reward-models/<int:model>.json": keepers("get", 200),
     f"{P}rounds/": keepers("get", 200),
     f"{P}rounds/<int:number>/": keepers("get", 200),
     f"{P}rounds/<int:number>/promote/": admins("post", 409),
@@ -304,6 +314,8 @@ def world(db, settings, tmp_path):
     round = Round.objects.create(project=project, number=1, base=policies[0])
     RoundStep.objects.create(round=round, name="samples", run=run)
     asked = trying.start(project, policies, [Message(role="user", content="Why?")], by="admin")
+    training = Run.objects.start("reward-model", config={"model": "m", "pairs": "p"}, scope=project.scope)
+    reward_model = RewardModel.objects.create(project=project, run=training, judgments=1, pairs=1)
     link = SignInLink.issue(people["stranger"])
     places = [  # the first that an address begins with says what its number, key or token is
         ("sign-in/", {"<str:token>": link}),
@@ -329,6 +341,7 @@ def world(db, settings, tmp_path):
         "<int:response>": assignment.shown[0],
         "<int:judgment>": judged.pk,
         "<int:action>": message.pk,
+        "<int:model>": reward_model.pk,
     }
 
     def path_of(address: str) -> str:
@@ -368,7 +381,19 @@ def test_no_method_of_any_address_breaks(world, address, method):
     path = f"/{address}"
     for name, value in NOWHERE.items():
         path = path.replace(name, value)
-    for name in ("pk", "number", "run", "flag", "comparison", "prompt", "response", "judgment", "action"):
+    for name in (
+        "pk",
+        "number",
+        "run",
+        "flag",
+        "comparison",
+        "prompt",
+        "response",
+        "judgment",
+        "action",
+        "model",
+        "other",
+    ):
         path = path.replace(f"<int:{name}>", "0")
 
     assert getattr(client, method)(path).status_code < 500
