@@ -312,7 +312,7 @@ def _lineage(round: Round) -> list[tuple[str, object, str]]:
         found.append(("Promoted before", round.opponent, ""))
     if model := round.reward_model:
         found += [
-            ("Reward model", f"run {model.run_id}", reverse("runs:run", args=[model.run_id])),
+            ("Reward model", model.pk, reverse("rewards:model", args=[round.project.slug, model.pk])),
             ("Judgments", f"{model.judgments:,}", ""),
             ("Pairs", f"{model.pairs:,} (input/pairs.jsonl)", ""),
         ]
