@@ -5,6 +5,7 @@ from django.db import transaction
 from annotate.models import AuditEvent, Project, User
 from annotate.retries import retried
 from rewards.app.models import RewardModel, RewardModelState
+from rewards.app.scoring import start_after
 from runs.models import RefusedError
 
 
@@ -26,6 +27,7 @@ def promote(model: RewardModel, by: User, *, replaces: int | None) -> None:
         before.decide(RewardModelState.RETIRED, by.get_username())
     model.decide(RewardModelState.PROMOTED, by.get_username())
     _note("reward model promoted", by, model, replaces=replaces)
+    start_after(model.run, model)
 
 
 @retried

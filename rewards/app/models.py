@@ -25,8 +25,17 @@ class RewardModelQuerySet(models.QuerySet["RewardModel"]):
     """Reward models in the plural."""
 
     def promoted_of(self, project: Project) -> RewardModel | None:
-        """The one that scores waiting comparisons and goes into exports; a round trains its own."""
+        """The one that an admin has chosen to be used; a round trains its own."""
         return self.filter(project=project, state=RewardModelState.PROMOTED).first()
+
+    def in_use(self, project: Project) -> RewardModel | None:
+        """What scores waiting comparisons: the promoted one, else the newest that isn't retired.
+
+        None where its files are gone.
+        """
+        candidates = self.filter(project=project).exclude(state=RewardModelState.RETIRED)
+        found = self.promoted_of(project) or candidates.select_related("run").order_by("-pk").first()
+        return found if found is not None and found.folder.is_dir() else None
 
     def before(self, model: RewardModel) -> RewardModel | None:
         """The one that the project had before this one."""

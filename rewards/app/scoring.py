@@ -1,4 +1,4 @@
-"""Scores of the comparisons that wait, by the newest reward model: what decides which is asked first."""
+"""Scores of the comparisons that wait, by the reward model in use: what decides which is asked first."""
 
 import contextlib
 from collections.abc import Iterator
@@ -36,9 +36,9 @@ class ScoreComparisons(Kind):
     max_runtime = timedelta(hours=6)
 
     def prepare(self, run: Run, directory: RunDirectory) -> None:
-        """Bring the newest reward model, what waits, and what was judged so far."""
+        """Bring the reward model in use, what waits, and what was judged so far."""
         project = project_of(run)
-        model = newest(project)
+        model = RewardModel.objects.in_use(project)
         if model is None:
             raise ConfigError(f"project {project.slug!r} has no reward model with files")
         directory.bring(model.folder, REWARD_MODEL.name)
@@ -72,24 +72,21 @@ def start(project: Project, *, by: str) -> Run:
 
 def reason_against(project: Project) -> str:
     """Why what waits can't be scored; empty where it can."""
-    if newest(project) is None:
-        return "This project has no reward model yet."
+    if RewardModel.objects.in_use(project) is None:
+        return "This project has no reward model that is not retired."
     if not waiting_for_scores(project).exists():
         return "No comparison of the stratum “active” waits; those drawn at random keep their order."
     return ""
 
 
 def start_after(run: Run, reward_model: RewardModel) -> None:
-    """Score what waits by a new reward model, where the project asks by score."""
-    if scores_decide(reward_model.project):
+    """Score what waits by a new reward model that is in use at once, where the project asks by score."""
+    if (
+        scores_decide(reward_model.project)
+        and RewardModel.objects.in_use(reward_model.project) == reward_model
+    ):
         with contextlib.suppress(RefusedError):  # nothing waits, or a run is under way
             start(reward_model.project, by=run.started_by)
-
-
-def newest(project: Project) -> RewardModel | None:
-    """The newest reward model of the project, if its files are there."""
-    found = RewardModel.objects.filter(project=project).select_related("run").order_by("-pk").first()
-    return found if found is not None and found.folder.is_dir() else None
 
 
 def _waiting(project: Project) -> Iterator[records.WaitingComparison]:

@@ -199,7 +199,7 @@ def _beside(found: RewardModel, other: RewardModel) -> dict[str, Any]:
 @require_POST
 @project_for(Role.ADMIN)
 def promote(request: PersonRequest, project: Project, model: int) -> HttpResponse:
-    """Use this one for scoring and exports."""
+    """Score waiting comparisons by this one."""
     found, replaces = _find(project, model), request.POST.get("replaces", "")
     seen = int(replaces) if replaces.isdecimal() and len(replaces) < 19 else None
     return _act(request, found, lambda: decisions.promote(found, request.user, replaces=seen))

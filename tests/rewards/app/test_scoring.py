@@ -1,4 +1,4 @@
-"""What waits is scored by the newest reward model, and the next one asked is the most telling."""
+"""What waits is scored by the reward model in use, and the next one asked is the most telling."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""`manage.py score_comparisons`: let the newest reward model decide what is asked first."""
+"""`manage.py score_comparisons`: let the reward model in use decide what is asked first."""
 
 from typing import Any
 
