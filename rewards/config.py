@@ -114,13 +114,16 @@ class ScoreConfig:
     reward_model: Annotated[Path, REWARD_MODEL]
     responses: Annotated[Path, "what to score (responses.jsonl)"]
     output: Annotated[Path, "file to write: the same lines with their reward"]
-    batch_tokens: Annotated[int, "tokens computed at once, padding counted"] = 16384
+    batch_tokens: Annotated[
+        int | None, "tokens computed at once, padding counted; left out, 2048 on the CPU and 16384 on a GPU"
+    ] = None
     precision: Annotated[Precision, "of the computation"] = "float32"
     device: Annotated[Device, "where to compute"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        _check_positive(self, "batch_tokens")
+        if self.batch_tokens is not None:
+            _check_positive(self, "batch_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
