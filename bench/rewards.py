@@ -234,7 +234,7 @@ def make_model(folder: Path, size: str) -> None:
     hidden, layers, heads, intermediate, vocabulary = SIZES[size]
     words = {mark: place for place, mark in enumerate(MARKS)}
     words |= {f"w{place}": place for place in range(len(MARKS), vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w4"))
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w4"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=MARKS[0], eos_token=MARKS[1], extra_special_tokens=MARKS[2:]

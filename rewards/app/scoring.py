@@ -73,7 +73,7 @@ def start(project: Project, *, by: str) -> Run:
 def reason_against(project: Project) -> str:
     """Why what waits can't be scored; empty where it can."""
     if RewardModel.objects.in_use(project) is None:
-        return "This project has no reward model that is not retired."
+        return "This project has no reward model yet, or none that is not retired."
     if not waiting_for_scores(project).exists():
         return "No comparison of the stratum “active” waits; those drawn at random keep their order."
     return ""
