@@ -68,10 +68,11 @@ def _name_is_taken(project: Project, prompt: records.Prompt) -> ImportFileError:
     return ImportFileError(f"prompt_id {prompt.prompt_id!r} is taken by another prompt of {project.slug}")
 
 
-def pairs(project: Project) -> Iterator[records.Pair]:
+def pairs(project: Project, *, reliance: bool = True) -> Iterator[records.Pair]:
     """Every preference of the project's used judgments, in the order they came.
 
-    Each weighs as much as its rater is relied on, where that is known: weights, not deletion.
+    Each weighs as much as its rater is relied on, where that is known: weights, not deletion. Without
+    `reliance` it doesn't, for a trainer that finds out itself how far to rely on whom.
     """
     rows = (
         Preference.objects.used()
@@ -81,16 +82,18 @@ def pairs(project: Project) -> Iterator[records.Pair]:
     )
     raters = {member.user_id: member for member in project.memberships.all()}
     for preference in rows.iterator(chunk_size=1000):
-        yield _pair(preference, project, raters)
+        yield _pair(preference, project, raters, reliance=reliance)
 
 
-def _pair(preference: Preference, project: Project, raters: dict[int, Membership]) -> records.Pair:
+def _pair(
+    preference: Preference, project: Project, raters: dict[int, Membership], *, reliance: bool
+) -> records.Pair:
     judgment: Judgment = preference.judgment
     assignment = judgment.assignment
     comparison = assignment.comparison
     shown = assignment.shown
     rater = raters.get(assignment.rater_id)
-    reliance = rater.weight if rater is not None and rater.weight is not None else 1.0
+    relied = rater.weight if reliance and rater is not None and rater.weight is not None else 1.0
     chosen_first = shown.index(preference.chosen_id) < shown.index(preference.rejected_id)
     return records.Pair(
         prompt_id=comparison.prompt.name,
@@ -106,7 +109,7 @@ def _pair(preference: Preference, project: Project, raters: dict[int, Membership
         tie=preference.tie,
         all_bad=judgment.all_bad,
         strength=judgment.strength,
-        weight=preference.weight * reliance,
+        weight=preference.weight * relied,
         purpose=comparison.purpose,
         probability=comparison.probability,
         since_break=assignment.since_break,

@@ -170,6 +170,7 @@ class Pair(Record):
     criterion: str | None = None
     weight: float = 1.0
     margin: float | None = None
+    soft_label: float | None = None  # probability that the chosen one is better, .5 to 1; left out, 1
     purpose: str | None = None
     probability: float | None = None  # of this comparison being chosen for judgment
     since_break: int | None = None  # judgments of this rater since the last break
@@ -185,6 +186,10 @@ class Pair(Record):
             raise self._refuse("strength", "must be 0 or more")
         if not 0 <= self.weight < math.inf:
             raise self._refuse("weight", "must be 0 or more")
+        if self.soft_label is not None and not 0.5 <= self.soft_label <= 1:
+            raise self._refuse("soft_label", "must be .5 to 1")
+        if self.soft_label is not None and self.tie:
+            raise self._refuse("soft_label", "is of a pair that is no tie, so it must be left out")
         if self.probability is not None and not 0 < self.probability <= 1:
             raise self._refuse("probability", "must be above 0 and at most 1")
         if self.since_break is not None and self.since_break < 0:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 FOLDS = 5
 COLUMNS = (
     "chosen", "rejected", "tie", "all_bad", "weight", "margin", "prompt", "judgment", "comparison",
-    "rater", "group", "criterion", "side", "strength", "since_break", "purpose",
+    "rater", "group", "criterion", "side", "strength", "since_break", "purpose", "soft_label",
 )  # fmt: skip
 KNOWN = 256  # prompts whose tokens are kept while a file is read
 NOBODY = -1  # the number of a rater, group, criterion or purpose that the file doesn't name
@@ -54,6 +54,7 @@ class Preferences:
     strength: Tensor  # as the rater said, or -1
     since_break: Tensor  # judgments of the rater since a break, or -1
     purpose: Tensor  # number of why the comparison was asked, or NOBODY
+    soft_label: Tensor  # float64: the probability that the chosen one is better; 1 unless the file says less
     prompt_ids: list[str]  # by number of the prompt
     raters: list[str]  # by number
     groups: list[str]
@@ -68,6 +69,14 @@ class Preferences:
     def outcomes(self) -> Tensor:
         """Of each pair for the chosen response: WIN or TIE."""
         return torch.where(self.tie, TIE, WIN)
+
+    @property
+    def below_best(self) -> Tensor:
+        """Which pairs of rankings are between responses that both were ranked below another."""
+        size = len(self.responses)
+        beaten = (self.judgment * size + self.rejected)[self.decided]
+        found: Tensor = torch.isin(self.judgment * size + self.chosen, beaten)
+        return found
 
     @property
     def decided(self) -> Tensor:
@@ -149,6 +158,7 @@ def read_pairs(path: Path, chat: Layout, *, max_length: int, simulated: bool = T
                 -1 if pair.strength is None else pair.strength,
                 -1 if pair.since_break is None else pair.since_break,
                 purposes.of(pair.purpose),
+                1.0 if pair.soft_label is None else pair.soft_label,
             )
         )
     if not count:

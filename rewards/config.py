@@ -26,7 +26,13 @@ class RewardConfig:
     members: Annotated[int, "heads fitted to bootstrapped judgments"] = 8
     pessimism: Annotated[float, "deviations of the members taken off their mean"] = 1.0
     penalty: Annotated[float, "ridge on the head's weights, features having deviation 1"] = 100.0
-    ties: Annotated[Literal["davidson", "half"], "a width learned for ties, or half a win each"] = "davidson"
+    ties: Annotated[
+        Literal["davidson", "rao-kupper", "half"],
+        "a width learned for ties, a threshold of noticing learned, or half a win each",
+    ] = "davidson"
+    raters: Annotated[bool, "fit each rater's care, pull to a side and lapses with the rewards"] = True
+    style_terms: Annotated[bool, "fit what raters pay for length and Markdown, and leave it out"] = True
+    groups: Annotated[bool, "a head for each large declared group of raters, head only"] = False
     pooling: Annotated[
         Literal["auto", "first", "mean"],
         "what is read of an encoder: the first token's state or the mean; auto: as its family does",

@@ -1,13 +1,20 @@
 """The linear head of a reward model: what turns features into a normalised reward, and how it is fitted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rewards import group_heads
 from rewards.batches import FOLDS, Preferences
-from rewards.bradley_terry import Ties, fit_heads
+from rewards.bradley_terry import Ties
+from rewards.joint import fit_jointly, rater_errors, refit, style_found
+from rewards.raters import Observed, Raters, table
+from rewards.style import Terms
 
+STYLE_SHARE = 0.01  # of the features' ridge on style terms: what both could express goes to style
 NARROW = 1e-4  # added to the features' deviations, so that a constant feature divides by no zero
 
 
@@ -27,6 +34,8 @@ class Head:
     pessimism: float
     gain: float
     bias: float
+    deltas: Tensor | None = None  # (groups, members, features): what a group's raters weigh otherwise
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def normalised(
@@ -58,7 +67,16 @@ class Head:
 
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name."""
-        return {name: getattr(self, name) for name in ("mean", "scale", "weights", "centre", "spread")}
+        found = {name: getattr(self, name) for name in ("mean", "scale", "weights", "centre", "spread")}
+        return found if self.deltas is None else {**found, "deltas": self.deltas}
+
+    def for_group(self, group: str) -> "Head":
+        """The head of one group's raters, on the same scale."""
+        if self.deltas is None or group not in self.groups:
+            known = ", ".join(self.groups) or "none"
+            raise ValueError(f"group must be one that has a head ({known}), not {group!r}")
+        delta = self.deltas[self.groups.index(group)]
+        return replace(self, weights=self.weights + delta, deltas=None, groups=())
 
     def to(self, device: str | torch.device) -> "Head":
         """The same on another device."""
@@ -69,7 +87,21 @@ class Head:
             weights=self.weights.to(device),
             centre=self.centre.to(device),
             spread=self.spread.to(device),
+            deltas=None if self.deltas is None else self.deltas.to(device),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A head, and what was found on the way to it."""
+
+    head: Head
+    tie_width: float
+    unseen: Tensor  # (pairs,): log-odds of the chosen by a head that has not seen its prompt, or NaN
+    raters: Raters
+    observed: Observed
+    differences: Tensor  # (pairs,): rewards of the chosen less the rejected, in log-odds, as all were fitted
+    figures: dict[str, Any]
 
 
 def fit(
@@ -83,45 +115,105 @@ def fit(
     pessimism: float,
     ties: Ties,
     seed: int,
-) -> tuple[Head, float, Tensor]:
-    """A head, the ties' width, and each pair's log-odds by a head that has not seen its prompt.
+    raters: bool = True,  # whether each rater's care is fitted too
+    terms: Terms | None = None,  # of style, fitted and left out of the reward
+    groups: bool = False,  # whether declared groups get heads of their own
+) -> Fitted:
+    """A head fitted together with its raters, and how it does on pairs that it has not seen.
 
-    Those log-odds are not a number where the other prompts hold no decided pair. Each member is fitted to
-    bootstrapped judgments. The bootstrap is Rubin's (1981): each judgment gets an exponential weight.
-    Unlike drawing with replacement it can't draw ties alone.
+    The log-odds of unseen pairs are not a number where the other prompts hold no decided pair. Each member
+    is fitted to bootstrapped judgments, the raters staying as all judgments have them. The bootstrap is
+    Rubin's (1981): each judgment gets an exponential weight. Unlike drawing with replacement it can't draw
+    ties alone.
     """
     mean, scale = reference.mean(0), reference.std(0, correction=0) + NARROW
     differences = (features[preferences.chosen] - features[preferences.rejected]).double() / scale.double()
-    whole = _bootstrap(preferences, members, seed)  # (1 + members, pairs), the first not drawn
+    terms = terms or Terms.none(len(preferences))
+    observed = Observed.of(preferences, terms)
+    width = differences.shape[1]
+
+    def new_raters() -> Raters:
+        return Raters(
+            preferences,
+            ties=ties,
+            terms=terms,
+            named=raters,
+            style_penalty=STYLE_SHARE * penalty,
+            dtype=torch.float64,
+        )
+
+    numbers = group_heads.large_enough(preferences) if groups else []
+    ridge = torch.full((width,), penalty, dtype=torch.float64)
+    factor = None
+    if numbers:
+        differences = group_heads.expanded(differences, preferences.group, numbers)
+        factor = group_heads.best_factor(
+            differences, observed, new_raters, ridge, groups=len(numbers), held_out=folds == folds.min()
+        )
+        ridge = group_heads.penalties(ridge, factor, groups=len(numbers))
+    known = new_raters()
+    whole = fit_jointly(differences, observed, known, ridge)
+
+    drawn = _bootstrap(preferences, members, seed)
     held_out = [folds == fold for fold in range(FOLDS)]
     held_out = [those for those in held_out if those.any() and preferences.decided[~those].any()]
-    weights = torch.cat([whole, *(whole[1:] * ~those for those in held_out)])
-    heads, widths = fit_heads(
-        differences, preferences.outcomes, weights, penalty, ties=ties, margins=preferences.margin
-    )
-    _, final, *others = heads.split([1] + [members] * (1 + len(held_out)))
+    weights = torch.cat([drawn, *(drawn * ~those for those in held_out)])
+    heads = refit(differences, observed, known, whole, weights, ridge)
+    final, *others = heads.split([members] * (1 + len(held_out)))
+    names = tuple(preferences.groups[number] for number in numbers)
 
     def normalised(rows: Tensor) -> Head:
-        return Head.normalised(mean, scale, rows, reference=reference, pessimism=pessimism)
+        head = Head.normalised(mean, scale, rows[:, :width], reference=reference, pessimism=pessimism)
+        if not names:
+            return head
+        deltas = rows[:, width:].reshape(members, len(names), width).transpose(0, 1).float()
+        return replace(head, deltas=deltas.contiguous(), groups=names)
 
     unseen = torch.full((len(preferences),), torch.nan)
+    by_group = unseen.clone()
     for those, rows in zip(held_out, others, strict=True):
         head = normalised(rows)
-        rewards = head(features) * head.claimed_logits
-        unseen[those] = (rewards[preferences.chosen] - rewards[preferences.rejected])[those]
-    return normalised(final), float(widths[0]), unseen
+        unseen[those] = _log_odds(head, head, features, preferences)[those]
+        for number, name in zip(numbers, names, strict=True):
+            of_group = those & (preferences.group == number)
+            by_group[of_group] = _log_odds(head.for_group(name), head, features, preferences)[of_group]
+    told = differences @ whole
+    figures: dict[str, Any] = {
+        "raters": table(known, _judgments(preferences), rater_errors(known, observed, told)),
+        "style": style_found(known, observed, terms, differences, whole, ridge),
+    }
+    if "below_best" in known.parameters:
+        figures["scale_below_best"] = float(known.below_best.detach())
+    if numbers:
+        figures["groups"] = group_heads.table(preferences, numbers, unseen, by_group, factor)
+    log_width = known.log_width
+    tie_width = 0.0 if log_width is None else float(log_width.exp())
+    return Fitted(normalised(final), tie_width, unseen, known, observed, told, figures)
+
+
+def _log_odds(head: Head, claims: Head, features: Tensor, preferences: Preferences) -> Tensor:
+    rewards = head(features) * claims.claimed_logits
+    return rewards[preferences.chosen] - rewards[preferences.rejected]
+
+
+def _judgments(preferences: Preferences) -> Sequence[int]:
+    """How many each rater gave."""
+    by_judgment = torch.stack([preferences.rater, preferences.judgment]).unique(dim=1)[0]
+    known = by_judgment[by_judgment >= 0]
+    return [int(count) for count in torch.bincount(known, minlength=len(preferences.raters))]
 
 
 def _bootstrap(preferences: Preferences, members: int, seed: int) -> Tensor:
-    """Weights (1 + members, pairs): as given, then for each member; a single member takes them as given."""
+    """Weights (members, pairs); a single member takes them as given."""
     given = preferences.weight[None]
     if members == 1:
-        return given.repeat(2, 1)
+        return given
     generator = torch.Generator().manual_seed(seed)
     _, judgment = preferences.judgment.unique(return_inverse=True)
     share = torch.empty(members, int(judgment.max()) + 1, dtype=torch.float64)
     share = share.exponential_(generator=generator)
-    return torch.cat([given, given * (share / share.mean(1, keepdim=True))[:, judgment]])
+    drawn: Tensor = given * (share / share.mean(1, keepdim=True))[:, judgment]
+    return drawn
 
 
 def _linear(features: Tensor, mean: Tensor, scale: Tensor, weights: Tensor) -> Tensor:

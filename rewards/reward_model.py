@@ -73,7 +73,13 @@ class RewardModel:
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             tensors = load_file(folder / TENSORS)
-            head = Head(**tensors, pessimism=about["pessimism"], gain=about["gain"], bias=about["bias"])
+            head = Head(
+                **tensors,
+                pessimism=about["pessimism"],
+                gain=about["gain"],
+                bias=about["bias"],
+                groups=tuple(about.get("groups", ())),
+            )
             reads = about.get("reads")
             if reads not in {None, *get_args(Reads)}:
                 raise ConfigError(f"{path}: {ABOUT} says that {reads!r} is read, which is unknown here")
@@ -137,6 +143,7 @@ class RewardModel:
             "pessimism": self.head.pessimism,
             "gain": self.head.gain,
             "bias": self.head.bias,
+            "groups": list(self.head.groups),
             "tie_width": self.tie_width,
             "logits_per_reward": self.logits_per_reward,
         }

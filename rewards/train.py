@@ -29,13 +29,14 @@ from lm.parallel import Processes
 from lm.records import RecordError
 from lm.run_directory import EX_TEMPFAIL, Checkpoint, RunDirectory, StopSignal, command, numeric_failure
 from lm.tokens import Layout
-from rewards import adapters, calibration, disagreement, features, head, learning_curve, to_read
+from rewards import adapters, calibration, disagreement, features, head, labels, learning_curve, to_read
 from rewards.batches import FOLDS, Preferences, compact, longest_row, read_pairs, read_samples
 from rewards.config import RewardConfig
 from rewards.evaluate import measure, scored
 from rewards.fine_tuning import Learner, Plan, checkpointed, fine_tune
 from rewards.head import Head
 from rewards.reward_model import RewardModel, trunk_digest
+from rewards.style import Terms
 from rewards.trunks import Reads, Trunk
 
 logger = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ def train_head(
     if not bool(states.isfinite().all()) or not bool(reference.isfinite().all()):
         numeric_failure("the model's features are not all finite")
     progress("fitting", members=config.members)
-    fitted, tie_width, unseen = head.fit(
+    found = head.fit(
         states,
         pairs,
         reference,
@@ -195,7 +196,14 @@ def train_head(
         pessimism=config.pessimism,
         ties=config.ties,
         seed=config.seed,
+        raters=config.raters,
+        terms=Terms.counted(pairs.texts, pairs.chosen, pairs.rejected) if config.style_terms else None,
+        groups=config.groups,
     )
+    fitted, tie_width, unseen = found.head, found.tie_width, found.unseen
+    if found.raters.names:
+        made = labels.soft_labels(found.raters, found.observed, found.differences, pairs)
+        labels.write(progress.directory.path / labels.FILE, made, pairs)
     figures, slope = _measure(unseen, pairs)
     progress("members", members=config.members, tie_width=tie_width, accuracy=figures["eval_accuracy"])
     if "full" in _methods(config, pairs) and given.eval_pairs is None:  # compare on the same pairs
@@ -219,7 +227,8 @@ def train_head(
     curve = learning_curve.curve(pairs, pairs.folds(config.seed), fit, seed=config.seed)
     deviations = disagreement.of_pairs(fitted.members(states), pairs.chosen, pairs.rejected)
     disputed = to_read.disputed(deviations, unseen * slope, pairs)
-    return Candidate(reward_model, {**figures, "learning_curve": curve}, tokens, mistakes, disputed)
+    figures |= {**found.figures, "learning_curve": curve}
+    return Candidate(reward_model, figures, tokens, mistakes, disputed)
 
 
 def train_full(

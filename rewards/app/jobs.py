@@ -44,9 +44,9 @@ class RewardModelTraining(Kind):
 
     def prepare(self, run: Run, directory: RunDirectory) -> None:
         """Write the preferences, once; bring the models."""
-        project = project_of(run)
-        simulated = run.config.get("simulated", True)
-        write_pairs(project, directory.path / PAIRS, simulated=simulated)
+        project, simulated = project_of(run), run.config.get("simulated", True)
+        relies = not run.config.get("raters", True)  # a trainer that weighs raters must not get them weighed
+        write_pairs(project, directory.path / PAIRS, simulated=simulated, reliance=relies)
         for callback in _before:
             callback(run, directory)
         if base := bases.of_run(run, project):
@@ -89,11 +89,12 @@ def project_of(run: Run) -> Project:
     return Project.objects.get(slug=run.scope.removeprefix("project:"))
 
 
-def write_pairs(project: Project, file: Path, *, simulated: bool = True) -> None:
+def write_pairs(project: Project, file: Path, *, simulated: bool = True, reliance: bool) -> None:
     """Write every preference of the project's standing judgments, unless the file is there already."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        records.write(file, (pair for pair in pairs(project) if simulated or not pair.simulated))
+        found = pairs(project, reliance=reliance)
+        records.write(file, (pair for pair in found if simulated or not pair.simulated))
 
 
 def bring_base(base: bases.Base, run: Run, directory: RunDirectory) -> None:

@@ -85,7 +85,9 @@ def test_a_head_learns_a_reward_that_its_features_hold(tiny, tmp_path):
         first = torch.rand(1, generator=generator) < torch.sigmoid(rewards[2 * i] - rewards[2 * i + 1])
         pairs.append(pair(i, *(texts[2 * i : 2 * i + 2] if first else texts[2 * i : 2 * i + 2][::-1])))
     records.write(tmp_path / "pairs.jsonl", pairs)
-    result = run(tiny, tmp_path / "pairs.jsonl", tmp_path / "run", "--penalty", 5)
+    # This reward pays for length as such, so that the style terms would take a part of it.
+    more = ("--penalty", 5, "--no-style-terms")
+    result = run(tiny, tmp_path / "pairs.jsonl", tmp_path / "run", *more)
     assert result["train"] == "head"
     found = RewardModel.load(tmp_path / "run").score_features(states)
     agree = (found[::2] > found[1::2]) == (rewards[::2] > rewards[1::2])

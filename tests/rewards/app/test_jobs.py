@@ -74,6 +74,16 @@ def test_the_judgments_are_written_once(project, run):
     assert file.read_text() == ""
 
 
+@pytest.mark.parametrize(("raters", "weight"), [(True, 1.0), (False, 0.25)])
+def test_how_far_raters_are_relied_on_counts_once(project, run, raters, weight):
+    """Either in the file or in the trainer, which finds it out itself."""
+    Membership.objects.filter(project=project).update(weight=0.25)
+    run.config["raters"] = raters
+    jobs.RewardModelTraining().prepare(run, run.directory)
+    (pair,) = records.read(run.directory.path / "input" / "pairs.jsonl", records.Pair)
+    assert pair.weight == weight
+
+
 def test_what_goes_on_after_it_is_stored_with_it_or_not_at_all(project, run, monkeypatch):
     def breaks(run, reward_model):
         raise RuntimeError("the next step can't be queued")
