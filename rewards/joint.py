@@ -141,17 +141,29 @@ def style_found(
     """What raters pay for each style term, in log-odds of the average judgment, with 95 % intervals.
 
     `per` is the difference of two responses, as `rewards.style.differences` counts it, that gets so much.
-    The intervals know of the head's error, and take the raters as known.
+    The intervals are of the penalised estimate over other judgments of these pairs: what the features could
+    express as well counts as style, by the smaller ridge. The raters are taken as known.
     """
     if not terms.names:
         return []
     values = _leaves(raters, observed)
     curved = _curvature(values, ["offset"], differences @ head, observed, raters)[0][0]
-    moved = torch.cat([values["scale"].detach()[:, None] * differences, terms.columns], dim=1)
-    ridge = torch.cat([penalty, penalty.new_full((len(terms.names),), raters.style_penalty)])
-    variance = torch.linalg.inv(moved.T @ (curved[:, None] * moved) + torch.diag(ridge)).diagonal()
-    errors = variance[len(penalty) :].clamp_min(0).sqrt().tolist()
-    found = zip(terms.names, raters.parameters["style"].tolist(), errors, terms.units.tolist(), strict=True)
+    scale, size = values["scale"].detach()[:, None], len(terms.names)
+    parts = (
+        [terms.columns] if "style_seen" not in raters.parameters else [terms.columns, scale * terms.columns]
+    )
+    moved = torch.cat([scale * differences, *parts], dim=1)
+    ridge = torch.cat([penalty, penalty.new_full((len(parts) * size,), raters.style_penalty)])
+    told = moved.T @ (curved[:, None] * moved)
+    inverse = torch.linalg.inv(told + torch.diag(ridge))[len(penalty) :]
+    covariance = inverse @ told @ inverse.T
+    covariance = covariance.reshape(len(parts), size, len(parts), size)
+    errors = covariance.sum((0, 2)).diagonal().clamp_min(0).sqrt().tolist()  # of the sum of the parts
+    paid = sum(
+        (value for name, value in raters.parameters.items() if name.startswith("style")),
+        scale.new_zeros(size),
+    )
+    found = zip(terms.names, paid.tolist(), errors, terms.units.tolist(), strict=True)
     return [
         {"name": name, "coefficient": value, "low": value - Z * error, "high": value + Z * error, "per": unit}
         for name, value, error, unit in found

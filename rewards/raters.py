@@ -2,13 +2,15 @@
 
 A pair whose rewards differ by d (chosen less rejected), judged by rater r, has the outcome y with
 
-    P(y) = (1 - e) * P_ties(y; z) + e * P_lapse(y)        z = a * c * (d - margin) + b * side + g . style
+    P(y) = (1 - e) * P_ties(y; z) + e * P_lapse(y)
+    z    = a * c * (d - margin + h . style) + b * side + g . style
 
 a: how much of the reward the rater sees (1 for the average judgment; below 0 the scale is read backwards);
 b: pull of the side shown first (side is 1 where that was the chosen one, -1 the rejected one, 0 unknown);
 e: share of answers that don't look at the responses, which pick the first side with probability p or, where
-raters tie, tie with probability t; g: what raters pay for style, which is no part of the reward; c: what is
-left of a in a ranking between responses below its best. P_ties is Davidson's model or Rao and Kupper's, with
+raters tie, tie with probability t; g and h: what raters pay for style, which is no part of the reward, some
+of it as part of what they see and some whatever they see; c: what is left of a in a ranking between
+responses below its best. P_ties is Davidson's model or Rao and Kupper's, with
 the width exp(eta_0 + eta_r); with ties as half a win each, a tie is the soft label .5.
 
     a ~ N(1, .5^2)    b ~ N(mu, .3^2)    mu ~ N(0, .5^2)    logit e ~ N(-3, 1.5^2)    logit p ~ N(0, 1.5^2)
@@ -138,8 +140,8 @@ class Raters:
             sizes |= {"width": ()} | ({"rater_width": (count,), "lapse_tie": (count,)} if count else {})
         if bool(preferences.below_best.any()):
             sizes |= {"below_best": ()}
-        if terms.names:
-            sizes |= {"style": (len(terms.names),)}
+        if terms.names:  # where all scales are 1 the two are one
+            sizes |= {"style": (len(terms.names),)} | ({"style_seen": (len(terms.names),)} if count else {})
         self.parameters: dict[str, Tensor] = {
             name: torch.zeros(size, dtype=dtype, device=device) for name, size in sizes.items()
         }
@@ -158,7 +160,10 @@ class Raters:
         total = self.share.new_zeros(())
         for name, value in self.parameters.items():
             if name != "width":
-                total = total + (self.style_penalty if name == "style" else 1.0) * value.square().sum() / 2
+                total = (
+                    total
+                    + (self.style_penalty if name.startswith("style") else 1.0) * value.square().sum() / 2
+                )
         return total
 
     def prior_share(self) -> Tensor:
@@ -176,6 +181,9 @@ class Raters:
             found["scale"] = found["scale"] * torch.where(observed.below_best, self.below_best, 1.0)
         if "style" in self.parameters:
             found["offset"] = found["offset"] + observed.style @ self.parameters["style"]
+        if "style_seen" in self.parameters:
+            seen = observed.style @ self.parameters["style_seen"]
+            found["offset"] = found["offset"] + found["scale"] * seen
         if self.learns_width:
             wider = own["width"][rater] if self.names else zero
             found["log_width"] = self.parameters["width"] + wider
