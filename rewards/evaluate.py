@@ -202,7 +202,7 @@ def _of_pairs(
         "stratum": stratum,
         "by_purpose": subsets.by_name(right, decided.pairs, "purpose", pairs.purposes),
         "by_criterion": subsets.by_name(right, decided.pairs, "criterion", pairs.criteria),
-        "style": {
+        "style_share": {
             **style_share.explained(everything.rewards, pairs),
             **style_share.beyond_content(
                 main.log_odds, main.features, main.pairs, main.pairs.folds(config.seed)

@@ -115,7 +115,7 @@ def _worst_group(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _style(figures: Mapping[str, Any]) -> dict[str, Any]:
     name = "length beyond content; padding that does not pay"
-    correlation = _inner(figures, "style", "length_part")
+    correlation = _inner(figures, "style_share", "length_part")
     falling = _inner(_inner(figures, "probes") or {}, "padded", "falls_or_stays")
     known = [
         None if correlation is None else abs(correlation) <= MOST_CORRELATION,

@@ -11,7 +11,19 @@ import torch
 from torch import Tensor
 
 from rewards.bradley_terry import fit_heads
-from rewards.raters import GUESS, LAPSE, SCALE, SIDE, WIDTH, Observed, Raters, Values, considered, loss_of
+from rewards.raters import (
+    GUESS,
+    LAPSE,
+    LAZY,
+    SCALE,
+    SIDE,
+    WIDTH,
+    Observed,
+    Raters,
+    Values,
+    considered,
+    loss_of,
+)
 from rewards.style import Terms
 
 ITERATIONS, MEMORY = 1000, 20
@@ -114,7 +126,7 @@ def rater_errors(raters: Raters, observed: Observed, differences: Tensor) -> Val
         "lapse_first": ("lapse_first", once, GUESS),
     }
     if raters.learns_width:
-        moves |= {"lapse_tie": ("lapse_tie", once, GUESS), "width": ("log_width", once, WIDTH)}
+        moves |= {"lazy": ("lazy", once, LAZY), "width": ("log_width", once, WIDTH)}
     values = _leaves(raters, observed)
     factors = [factor for _, factor, _ in moves.values()]
     curvature = _curvature(values, [name for name, _, _ in moves.values()], differences, observed, raters)

@@ -2,22 +2,26 @@
 
 A pair whose rewards differ by d (chosen less rejected), judged by rater r, has the outcome y with
 
-    P(y) = (1 - e) * P_ties(y; z) + e * P_lapse(y)
+    P(y) = (1 - q) * ((1 - e) * P_ties(y; z) + e * P_guess(y)) + q * [y is a tie]
     z    = a * c * (d - margin + h . style) + b * side + g . style
 
 a: how much of the reward the rater sees (1 for the average judgment; below 0 the scale is read backwards);
 b: pull of the side shown first (side is 1 where that was the chosen one, -1 the rejected one, 0 unknown);
-e: share of answers that don't look at the responses, which pick the first side with probability p or, where
-raters tie, tie with probability t; g and h: what raters pay for style, which is no part of the reward, some
-of it as part of what they see and some whatever they see; c: what is left of a in a ranking between
-responses below its best. P_ties is Davidson's model or Rao and Kupper's, with
-the width exp(eta_0 + eta_r); with ties as half a win each, a tie is the soft label .5.
+e: share of answers that don't look at the responses, and pick the first side with probability p; q: share of
+ties that don't either (where ties are learned); g and h: what raters pay for style, which is no part of the
+reward, some of it as part of what they see and some whatever they see; c: what is left of a in a ranking
+between responses below its best. P_ties is Davidson's model or Rao and Kupper's, with the width
+exp(eta_0 + eta_r); with ties as half a win each, a tie is the soft label .5.
 
-    a ~ N(1, .5^2)    b ~ N(mu, .3^2)    mu ~ N(0, .5^2)    logit e ~ N(-3, 1.5^2)    logit p ~ N(0, 1.5^2)
-    logit t ~ N(logit of the share of ties, 1.5^2)    eta_r ~ N(0, .5^2)    c ~ N(1, .5^2)
+    a ~ N(1, .5^2)    b ~ N(mu, .3^2)    mu ~ N(0, .5^2)    logit e ~ N(-2, 1.5^2)    logit p ~ N(0, 1.5^2)
+    logit q ~ N(u, 1)    u ~ N(-2.5, 1)    eta_r ~ N(0, .5^2)    c ~ N(1, .5^2)
+
+How often raters lapse on the whole trades with the scale of rewards: a few thousand judgments hardly tell
+the two apart, so what is usual for e is left to the prior, which counts on long sittings. Calibration on
+held-out judgments sets the scale right in the end.
 
 The mean of a over all judgments is held at 1, else rewards and raters could trade their scales; so one rater
-alone has a = 1. A judgment without a rater is that of an average one: a = 1, b = mu, logit e = -3. Where no
+alone has a = 1. A judgment without a rater is that of an average one: a = 1, b = mu, logit e = -2. Where no
 judgment names its rater nothing tells raters apart: then a = 1, b = 0 and e = 0. A soft label q makes the
 loss q * -log P(chosen) + (1 - q) * -log P(rejected).
 
@@ -51,8 +55,8 @@ from rewards.batches import Preferences
 from rewards.bradley_terry import Ties, davidson, rao_kupper
 from rewards.style import Terms
 
-SCALE, SIDE, MEAN_SIDE, LAPSE, GUESS, WIDTH = 0.5, 0.3, 0.5, 1.5, 1.5, 0.5  # deviations of the priors
-USUAL_LAPSE = -3.0  # log-odds of a lapse in an average rater
+SCALE, SIDE, MEAN_SIDE, LAPSE, GUESS, LAZY, MEAN_LAZY, WIDTH = 0.5, 0.3, 0.5, 1.5, 1.5, 1.0, 1.0, 0.5
+USUAL_LAPSE, USUAL_LAZY = -2.0, -2.5  # log-odds; with long sittings one in eight answers is a lapse
 STYLE_PENALTY = 1.0  # ridge on the coefficients of style
 Values = dict[str, Tensor]
 
@@ -130,14 +134,15 @@ class Raters:
             share = share.index_add(0, rater[known], weight[known] / weight[known].sum())
         self.share = share.to(device, dtype)  # of the weight, by rater
         tied = float(weight[preferences.tie].sum()) / self.total
-        self.usual_tie = math.log(tied / (1 - tied)) if 0 < tied < 1 else 0.0
 
         sizes: dict[str, tuple[int, ...]] = {}
         if count:
             sizes |= {"scale": (count,), "side": (count,), "mean_side": (), "lapse": (count,)}
             sizes |= {"lapse_first": (count,)}
         if self.learns_width:
-            sizes |= {"width": ()} | ({"rater_width": (count,), "lapse_tie": (count,)} if count else {})
+            sizes |= {"width": ()} | (
+                {"rater_width": (count,), "lazy": (count,), "mean_lazy": ()} if count else {}
+            )
         if bool(preferences.below_best.any()):
             sizes |= {"below_best": ()}
         if terms.names:  # where all scales are 1 the two are one
@@ -190,7 +195,7 @@ class Raters:
         if self.names:
             found |= {name: own[name][rater] for name in ("lapse", "lapse_first")}
             if self.learns_width:
-                found["lapse_tie"] = own["lapse_tie"][rater]
+                found["lazy"] = own["lazy"][rater]
         return found
 
     def own(self) -> Values:
@@ -206,7 +211,8 @@ class Raters:
         }
         if self.learns_width:
             found["width"] = WIDTH * _averaged(self.parameters["rater_width"])
-            found["lapse_tie"] = self.usual_tie + GUESS * _averaged(self.parameters["lapse_tie"])
+            found["lazy"] = USUAL_LAZY + MEAN_LAZY * self.parameters["mean_lazy"]
+            found["lazy"] = found["lazy"] + LAZY * _averaged(self.parameters["lazy"])
         return found
 
     @property
@@ -239,7 +245,7 @@ def loss_of(values: Values, differences: Tensor, observed: Observed, ties: Ties)
     """The negative log-likelihood of each pair (B,).
 
     `values` holds for each pair scale and offset and, where they are learned, log_width and the log-odds
-    lapse, lapse_first and lapse_tie.
+    lapse, lapse_first and lazy.
     """
     first, tie, second = logprobs_of(values, differences, observed, ties)
     label = observed.soft_label.to(first.dtype)
@@ -256,14 +262,15 @@ def logprobs_of(
     looked = looked_at(values, differences, observed, ties)
     if "lapse" not in values:
         return looked
-    guessed = _guessed(values, observed)
+    first, tie, second = looked
+    pull = values["lapse_first"] * observed.side  # log-odds of the chosen; 0 where nobody knows the sides
     awake, asleep = logsigmoid(-values["lapse"]), logsigmoid(values["lapse"])
-
-    def mixed(one: Tensor, other: Tensor) -> Tensor:
-        return torch.logaddexp(awake + one, asleep + other)
-
-    tie = None if looked[1] is None or guessed[1] is None else mixed(looked[1], guessed[1])
-    return mixed(looked[0], guessed[0]), tie, mixed(looked[2], guessed[2])
+    first = torch.logaddexp(awake + first, asleep + logsigmoid(pull))
+    second = torch.logaddexp(awake + second, asleep + logsigmoid(-pull))
+    if tie is None:
+        return first, None, second
+    weighs, lazy = logsigmoid(-values["lazy"]), logsigmoid(values["lazy"])
+    return weighs + first, torch.logaddexp(weighs + awake + tie, lazy), weighs + second
 
 
 def looked_at(
@@ -292,21 +299,13 @@ def considered(values: Values, differences: Tensor, observed: Observed, ties: Ti
         shares[1] = observed.tie.to(label.dtype)
     if "lapse" in values:
         awake = logsigmoid(-values["lapse"])
+        if "lazy" in values:
+            awake = awake + logsigmoid(-values["lazy"])
         mixed = logprobs_of(values, differences, observed, ties)
         for place, (one, all_of_it) in enumerate(zip(looked, mixed, strict=True)):
             if one is not None and all_of_it is not None:
                 shares[place] = shares[place] * (awake + one - all_of_it).exp()
     return torch.stack(shares, dim=-1)
-
-
-def _guessed(values: Values, observed: Observed) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Log-probabilities of an answer that doesn't look at the responses."""
-    pull = values["lapse_first"] * observed.side  # log-odds of the chosen; 0 where nobody knows the sides
-    first, second = logsigmoid(pull), logsigmoid(-pull)
-    if "lapse_tie" not in values:
-        return first, None, second
-    decides, tie = logsigmoid(-values["lapse_tie"]), logsigmoid(values["lapse_tie"])
-    return first + decides, tie, second + decides
 
 
 def _averaged(values: Tensor) -> Tensor:
@@ -332,6 +331,7 @@ def table(raters: Raters, judgments: Sequence[int], errors: dict[str, Tensor]) -
             "lapse_first": float(torch.sigmoid(own["lapse_first"][number])),
         }
         if raters.learns_width:
+            row["lazy_ties"] = float(torch.sigmoid(own["lazy"][number]))
             row["tie_width"] = float((raters.parameters["width"].detach() + own["width"][number]).exp())
             row["tie_width_error"] = row["tie_width"] * float(errors["width"][number])
         found.append(row)

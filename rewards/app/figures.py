@@ -211,7 +211,7 @@ def _counted_checks(count: int) -> str:
 def with_evaluation(figures: Values, evaluation: Values) -> Values:
     """The figures of the training, and what only a measurement on fresh pairs can tell."""
     apart = {name: evaluation[name] for name in MEASURED_APART if name in evaluation}
-    return {**apart, "style_share": evaluation.get("style"), **figures}
+    return {**apart, "style_share": evaluation.get("style_share"), **figures}
 
 
 def words(figures: Values, name: str) -> str:

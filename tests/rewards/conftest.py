@@ -78,6 +78,7 @@ def judged(prompt, won, *, first=None, second=None, rater=None, texts=(), **colu
         "all_bad": torch.zeros(count, dtype=torch.bool),
         "weight": torch.ones(count, dtype=torch.float64),
         "margin": torch.zeros(count, dtype=torch.float64),
+        "soft_label": torch.ones(count, dtype=torch.float64),
         "prompt": prompt,
         "judgment": torch.arange(count),
         "comparison": torch.arange(count),

@@ -187,7 +187,7 @@ def test_an_evaluation_gives_what_all_nine_gates_need(evaluated):
     assert {row["name"] for row in found["by_purpose"]} == {"uniform", "overlap"}
     assert [row["name"] for row in found["by_strength"]] == ["1", "2", "3"]
     assert all(not row["published"] for row in found["by_group"])
-    assert set(found["style"]) == {"length", "markdown", "both", "length_partial", "length_part"}
+    assert set(found["style_share"]) == {"length", "markdown", "both", "length_partial", "length_part"}
     assert found["policy"]["drop"] == pytest.approx(found["eval_accuracy"] - found["policy"]["accuracy"])
     assert found["disagreement"]["ratio"] > 0
     assert [(row["name"], row["count"]) for row in found["bench"]["subsets"]] == [("chat", 3)]

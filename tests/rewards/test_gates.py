@@ -15,7 +15,7 @@ GOOD = {
     "ece_excess": 0.004,
     "worst_group": 0.9,
     "policy": {"drop": 0.02},
-    "style": {"length_part": -0.05},
+    "style_share": {"length_part": -0.05},
     "probes": {kind: {"count": 100, "clean_preferred": 0.95} for kind in PROBES},
     "learning_curve": {"doubling_gain": 0.01, "reason": None},
     "disagreement": {"ratio": 1.1, "reason": None},

@@ -2,19 +2,22 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lm import records
 from lm.records import Pair, RecordError
-from rewards import head, labels, train
+from rewards import group_heads, head, labels, train
 from rewards.batches import Preferences
 from rewards.bradley_terry import fit_head, rao_kupper, rao_kupper_loss
 from rewards.joint import fit_jointly, rater_errors, refit, style_found
 from rewards.raters import Observed, Raters, considered, loss_of
+from rewards.reward_model import RewardModel
 from rewards.style import NAMES, Terms
 from tests.rewards.conftest import pair, thanking_pairs
 
@@ -63,11 +66,13 @@ def preferences(
         side=torch.tensor(draws.integers(-1, 2, count) if unknown_sides else draws.choice([-1, 1], count)),
         strength=nobody,
         since_break=nobody,
+        purpose=nobody,
         soft_label=soft_label if soft else torch.ones(count, dtype=torch.float64),
         prompt_ids=[f"p{number}" for number in range(count)],
         raters=[f"r{number}" for number in range(raters)],
         groups=[],
         criteria=[],
+        purposes=[],
         dropped=0,
     )
 
@@ -105,19 +110,18 @@ def written_out(raters: Raters, given: Preferences, terms: Terms, differences, p
 
     a = 1 + 0.5 * (own("scale") - mean) if rater >= 0 else 1.0
     b = 0.5 * float(values["mean_side"]) + 0.3 * own("side")
-    e, p = sigmoid(-3 + 1.5 * own("lapse")), sigmoid(1.5 * own("lapse_first"))
+    e, p = sigmoid(-2 + 1.5 * own("lapse")), sigmoid(1.5 * own("lapse_first"))
     if "below_best" in values and place == 2:
         a *= 1 + 0.5 * float(values["below_best"])
     style = float(terms.columns[place].numpy() @ values["style"])
     seen = float(terms.columns[place].numpy() @ values["style_seen"])
     z = a * (float(differences[place]) - float(given.margin[place]) + seen) + b * side + style
     first_by_guess = {1: p, -1: 1 - p, 0: 0.5}[side]
-    t = 0.0
+    q = 0.0
     if raters.ties == "half":
         chances = [sigmoid(z), 0.0, sigmoid(-z)]
     else:
-        tied = float(given.weight[given.tie].sum() / given.weight.sum())
-        t = sigmoid(math.log(tied / (1 - tied)) + 1.5 * own("lapse_tie"))
+        q = sigmoid(-2.5 + float(values["mean_lazy"]) + own("lazy"))
         width = math.exp(float(values["width"]) + 0.5 * own("rater_width"))
         if raters.ties == "davidson":
             weights = [math.exp(z / 2), width, math.exp(-z / 2)]
@@ -125,8 +129,9 @@ def written_out(raters: Raters, given: Preferences, terms: Terms, differences, p
         else:
             chances = [sigmoid(z - width), 0.0, sigmoid(-z - width)]
             chances[1] = 1 - sum(chances)
-    guesses = [(1 - t) * first_by_guess, t, (1 - t) * (1 - first_by_guess)]
-    mixed = [(1 - e) * one + e * other for one, other in zip(chances, guesses, strict=True)]
+    guesses = [first_by_guess, 0.0, 1 - first_by_guess]
+    mixed = [(1 - q) * ((1 - e) * one + e * other) for one, other in zip(chances, guesses, strict=True)]
+    mixed[1] += q
     if given.tie[place] and raters.ties != "half":
         return -math.log(mixed[1])
     label = 0.5 if given.tie[place] else float(given.soft_label[place])
@@ -179,7 +184,7 @@ def test_a_judgment_without_a_rater_is_that_of_an_average_one():
     own = raters.own()
     assert own["scale"][-1].item() == 1.0
     assert (raters.share * own["scale"][:-1]).sum().item() == pytest.approx(1.0)
-    assert own["lapse"][-1].item() == -3.0
+    assert own["lapse"][-1].item() == -2.0
 
 
 def test_where_nobody_is_named_the_likelihood_is_davidsons_alone():
@@ -204,7 +209,9 @@ def test_responsibilities_are_bayes_rule(ties):
     values = raters.values(observed)
     counted = considered(values, differences, observed, ties)
     awake = torch.sigmoid(-values["lapse"])
-    sleepless = {name: value for name, value in values.items() if not name.startswith("lapse")}
+    if "lazy" in values:
+        awake = awake * torch.sigmoid(-values["lazy"])
+    sleepless = {name: value for name, value in values.items() if not name.startswith("la")}
     decided = observed.tie.logical_not() if ties == "half" else torch.ones(40, dtype=torch.bool)
     looked = (-loss_of(sleepless, differences, observed, ties)).exp() * awake
     expected = looked / (-loss_of(values, differences, observed, ties)).exp()
@@ -369,7 +376,7 @@ def test_labels_add_up_the_evidence_of_a_pairs_judgments():
         chances = []
         for level in levels:
             losses = raters.losses(torch.full((300,), sign * level, dtype=torch.float64), observed)
-            chances.append(math.exp(-float(losses[5])))
+            chances.append(math.exp(-losses[5].item()))
         by_hand[sign] = np.mean(chances)
     assert float(found[5]) == pytest.approx(math.log(by_hand[1] / by_hand[-1]))
 
@@ -432,3 +439,57 @@ def test_a_run_says_what_its_raters_are_like_and_leaves_labels(tiny, tmp_path):
     again = ["--model", tiny, "--pairs", tmp_path / "run" / "labels.jsonl", "--output", tmp_path / "again"]
     train.main([*map(str, again), "--device", "cpu", "--penalty", "5", "--train", "head"])
     assert (tmp_path / "again" / "result.json").exists()
+
+
+@pytest.fixture(scope="module")
+def two_tastes(tiny, tmp_path_factory):
+    """A run of two groups of which the second likes what the first doesn't."""
+    folder = tmp_path_factory.mktemp("tastes")
+    found = []
+    for number, one in enumerate(thanking_pairs(780, tie_every=1000)):
+        other = number % 5 < 2
+        texts = (one.rejected, one.chosen) if other else (one.chosen, one.rejected)
+        rater, group = f"r{number % 20}", "north" if other else "south"
+        found.append(pair(number, *texts, judgment_id=str(number), rater=rater, group=group))
+    records.write(folder / "pairs.jsonl", found)
+    words = ["--model", tiny, "--pairs", folder / "pairs.jsonl", "--output", folder / "run", "--groups"]
+    more = ["--device", "cpu", "--penalty", 5, "--train", "head", "--members", 2, "--no-style-terms"]
+    train.main([*map(str, [*words, *more])])
+    return folder / "run"
+
+
+def test_a_group_of_another_taste_has_a_head_of_its_own(two_tastes):
+    rows = json.loads((two_tastes / "result.json").read_text())["groups"]
+    by_name = {row["group"]: row for row in rows}
+    assert {name: row["judgments"] for name, row in by_name.items()} == {"north": 312, "south": 468}
+    assert by_name["north"]["accuracy"] > 0.9 > by_name["north"]["overall_accuracy"]
+    model = RewardModel.load(two_tastes)
+    features = torch.randn(20, model.head.weights.shape[1], generator=torch.Generator().manual_seed(0))
+    overall, north = model.score_features(features), model.head.for_group("north")(features)
+    assert not torch.allclose(overall, north)
+    with pytest.raises(ValueError, match=r"group must be one that has a head \(north, south\), not 'west'"):
+        model.head.for_group("west")
+
+
+def test_an_artefact_from_before_groups_and_its_scores_stay(two_tastes, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(two_tastes / "model", old)
+    about = json.loads((old / "reward_model.json").read_text())
+    del about["groups"]
+    (old / "reward_model.json").unlink()  # a copy of a link would change the run's
+    (old / "reward_model.json").write_text(json.dumps(about))
+    tensors = load_file(old / "reward_head.safetensors")
+    del tensors["deltas"]
+    save_file(tensors, old / "reward_head.safetensors")
+    features = torch.randn(20, tensors["mean"].shape[0], generator=torch.Generator().manual_seed(0))
+    new = RewardModel.load(two_tastes).score_features(features)
+    assert torch.equal(RewardModel.load(old).score_features(features), new)
+
+
+def test_a_small_group_has_no_head():
+    given = preferences(400, raters=4, anonymous=False)
+    given = replace(given, group=torch.zeros(400).long(), groups=["few raters"])
+    assert group_heads.large_enough(given) == []
+    given = preferences(200, raters=9, anonymous=False)
+    given = replace(given, group=torch.zeros(200).long(), groups=["few judgments"])
+    assert group_heads.large_enough(given) == []

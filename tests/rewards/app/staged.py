@@ -181,7 +181,7 @@ EVALUATION: dict[str, Any] = {  # what rewards.evaluate finds on fresh pairs
         "padded": {"count": 100, "clean_preferred": 0.94, "low": 0.88, "high": 0.97, "falls_or_stays": 0.94},
         "swapped": {"count": 100, "clean_preferred": 0.99, "low": 0.95, "high": 1.0},
     },
-    "style": {"length": 0.12, "markdown": 0.03, "both": 0.14, "length_correlation": 0.08},
+    "style_share": {"length": 0.12, "markdown": 0.03, "both": 0.14, "length_correlation": 0.08},
 }
 MISTAKES = [
     {
