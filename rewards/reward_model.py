@@ -154,7 +154,7 @@ class RewardModel:
     def digest(self) -> str:
         """Which reward model this is: a hash of all that its scores follow from."""
         head = self.head
-        said = [self.trunk_digest, self.reads, head.pessimism, head.gain, head.bias]
+        said = [self.trunk_digest, self.reads, head.pessimism, head.gain, head.bias, *head.groups]
         found = hashlib.sha256(json.dumps(said).encode())
         for name, value in sorted(head.tensors().items()):
             found.update(f"{name} {value.dtype} {list(value.shape)}".encode())

@@ -45,6 +45,7 @@ def preferences(judged: Judged, robots: Sequence[Robot]) -> Preferences:
         side=torch.tensor(np.where(won, 1, -1)),
         strength=nothing,
         since_break=torch.tensor(judged.since_break),
+        purpose=nothing,
         soft_label=one,
         prompt_ids=[f"p{number}" for number in range(PROMPTS)],
         raters=[f"r{number}" for number in range(len(robots))],

@@ -248,7 +248,7 @@ def _plain(count: int, *, tie, rater=None, side=None, judgment=None, weight=None
         margin=0 * one, prompt=judgment, judgment=judgment, comparison=judgment,
         rater=nothing if rater is None else rater, group=nothing, criterion=nothing,
         side=torch.zeros(count).long() if side is None else side, strength=nothing, since_break=nothing,
-        soft_label=one, prompt_ids=[str(number) for number in range(count)],
+        soft_label=one, purpose=nothing, purposes=[], prompt_ids=[str(number) for number in range(count)],
         raters=[f"r{number}" for number in range(names)], groups=[], criteria=[], dropped=0,
     )  # fmt: skip
 
