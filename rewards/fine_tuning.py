@@ -20,13 +20,14 @@ from lm.parallel import Processes
 from lm.run_directory import EX_TEMPFAIL, RunDirectory, numeric_failure
 from rewards import batches
 from rewards.batches import Preferences
-from rewards.bradley_terry import davidson_loss, preference_loss
+from rewards.bradley_terry import Ties
 from rewards.config import RewardConfig
+from rewards.raters import Observed, Raters
+from rewards.style import Terms
 
 SMALL = 15_000_000  # parameters; below, a model is fast and forgiving enough for more passes
 ADAPTERS = 10  # times the rate of all weights
 WARM_UP, FLOOR = 0.03, 0.1  # shares: of the steps, and of the peak at the end
-WIDTH_RATE = 1e-2  # learning rate of the ties' width, one number
 CLIP = 1.0  # of the gradient's norm
 ALONE = Processes()
 Read = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Tensor]  # what `Trunk.read` is
@@ -81,39 +82,40 @@ class Learner:
     def __init__(
         self,
         model: PreTrainedModel,
+        preferences: Preferences,
         *,
-        ties: bool,
-        tie_share: float,
+        ties: Ties,
+        named: bool,  # whether raters have something of their own
+        terms: Terms,  # of style, fitted and left out of the reward
         seed: int,
         device: str,
         read: Read | None = None,  # left out, a decoder's state at the last token
         precision: str = "float32",
         centring: float = 0.0,
     ) -> None:
-        self.model, self.ties, self.device, self.centring = model, ties, device, centring
+        self.model, self.device, self.centring = model, device, centring
         self.read = read or partial(_last, model)
         self.masters = Masters(model, precision)
+        self.raters = Raters(preferences, ties=ties, terms=terms, named=named, device=device)
+        self.observed = Observed.of(preferences, terms).to(device)
         size = model.config.hidden_size
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(size, generator=generator) / math.sqrt(size + 1)  # N(0, 1/(d+1)), bias 0
         self.weight = weight.to(device).requires_grad_()
-        # At equal rewards P(tie) = nu / (2 + nu), so this is the width where all pairs are equal.
-        width = math.log(2 * tie_share / (1 - tie_share)) if ties else 0.0
-        self.log_width = torch.tensor(width, device=device, requires_grad=ties)
-        self.parameters: dict[str, Tensor] = {
-            f"model.{name}": value for name, value in self.masters.weights.items()
-        }
-        self.parameters["head.weight"] = self.weight
-        groups = [{"params": list(self.parameters.values()), "share": True}]
-        if ties:
-            self.parameters["head.log_width"] = self.log_width
-            groups.append({"params": [self.log_width], "share": False})
+        mine = {f"model.{name}": value for name, value in self.masters.weights.items()}
+        mine["head.weight"] = self.weight
+        theirs = {f"raters.{name}": value for name, value in self.raters.parameters.items()}
+        self.parameters: dict[str, Tensor] = mine | theirs
+        groups = [{"params": list(mine.values()), "share": True}]
+        if theirs:
+            groups.append({"params": list(theirs.values()), "share": False})
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-5, weight_decay=0.0, fused=True)
 
     @property
     def tie_width(self) -> float:
-        """The ties' width nu; 0 where ties aren't learned."""
-        return float(self.log_width.detach().exp()) if self.ties else 0.0
+        """The ties' width of an average rater; 0 where ties aren't learned."""
+        width = self.raters.log_width
+        return 0.0 if width is None else float(width.exp())
 
     def both(self, preferences: Preferences, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Rewards of the chosen and of the rejected; each response goes through the model once."""
@@ -137,24 +139,17 @@ class Learner:
         self.masters.push()
 
     def loss(self, chosen: Tensor, rejected: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
-        """The pairs' weighted mean, and what the config adds for rewards far from 0."""
-        found = self.preference(chosen - rejected, preferences, pairs)
+        """The pairs' weighted mean of the negative log-likelihood, with the raters' prior.
+
+        And what the config adds for rewards far from 0.
+        """
+        device = chosen.device
+        weight = preferences.weight[pairs].to(device).float()
+        losses = self.raters.losses(chosen - rejected, self.observed[pairs.to(device)])
+        found = (weight * losses).sum() / weight.sum() + self.raters.prior_share()
         if self.centring:
-            weight = preferences.weight[pairs].to(chosen.device).float()
             found = found + self.centring * (weight * (chosen + rejected).square()).sum() / weight.sum()
         return found
-
-    def preference(self, differences: Tensor, preferences: Preferences, pairs: Tensor) -> Tensor:
-        """The pairs' weighted mean of the negative log-likelihood."""
-        device = differences.device
-        tie, margin, weight = (
-            column[pairs].to(device) for column in (preferences.tie, preferences.margin, preferences.weight)
-        )
-        margin, weight = margin.float(), weight.float()
-        if self.ties:
-            return davidson_loss(differences - margin, tie, self.log_width, weight=weight)
-        zero, probability = torch.zeros_like(differences), torch.where(tie, 0.5, 1.0)
-        return preference_loss(differences, zero, margin=margin, probability=probability, weight=weight)
 
     def save(self, folder: Path) -> None:
         """Weights and optimizer state, exactly."""
@@ -207,7 +202,7 @@ def fine_tune(
         began = time.monotonic()
         rate = plan.learning_rate * schedule(step, plan.steps)
         for group in learner.optimizer.param_groups:
-            group["lr"] = rate if group["share"] else WIDTH_RATE * schedule(step, plan.steps)
+            group["lr"] = rate if group["share"] else Raters.RATE * schedule(step, plan.steps)
         loss, accuracy, seen = accumulate(learner, preferences, pairs, config, processes)
         norm = torch.nn.utils.clip_grad_norm_(list(learner.parameters.values()), CLIP)
         if not math.isfinite(loss) or not math.isfinite(float(norm)):

@@ -179,7 +179,7 @@ def fit(
             by_group[of_group] = _log_odds(head.for_group(name), head, features, preferences)[of_group]
     told = differences @ whole
     figures: dict[str, Any] = {
-        "raters": table(known, _judgments(preferences), rater_errors(known, observed, told)),
+        "raters": table(known, judgments_by_rater(preferences), rater_errors(known, observed, told)),
         "style": style_found(known, observed, terms, differences, whole, ridge),
     }
     if "below_best" in known.parameters:
@@ -196,7 +196,7 @@ def _log_odds(head: Head, claims: Head, features: Tensor, preferences: Preferenc
     return rewards[preferences.chosen] - rewards[preferences.rejected]
 
 
-def _judgments(preferences: Preferences) -> Sequence[int]:
+def judgments_by_rater(preferences: Preferences) -> Sequence[int]:
     """How many each rater gave."""
     by_judgment = torch.stack([preferences.rater, preferences.judgment]).unique(dim=1)[0]
     known = by_judgment[by_judgment >= 0]

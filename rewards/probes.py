@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lm.records import Message
-from lm.tokens import Chat
+from lm.tokens import Layout
 from rewards.batches import Preferences
 from rewards.intervals import LEVEL, student, wilson
 from rewards.subsets import ordered
@@ -45,7 +45,7 @@ class Probe:
 
 def draw(
     preferences: Preferences,
-    chat: Chat,
+    chat: Layout,
     *,
     max_length: int,
     seed: int,
@@ -82,7 +82,7 @@ def draw(
 
 
 def measure(
-    probes: Sequence[Probe], chat: Chat, rewards: Rewards, logits_per_reward: float
+    probes: Sequence[Probe], chat: Layout, rewards: Rewards, logits_per_reward: float
 ) -> dict[str, Any]:
     """For each kind the share where the clean one is preferred, equal rewards counting half."""
     if not probes:

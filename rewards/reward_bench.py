@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lm.config import ConfigError
 from lm.records import Message, RecordError
-from lm.tokens import Chat
+from lm.tokens import Layout
 from rewards.intervals import LEVEL, student, wilson
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def read(path: Path) -> list[Item]:
     return found
 
 
-def score(items: list[Item], chat: Chat, rewards: Rewards, *, max_length: int) -> dict[str, Any]:
+def score(items: list[Item], chat: Layout, rewards: Rewards, *, max_length: int) -> dict[str, Any]:
     """The share that is right, for each subset and as the subsets' plain mean."""
     subsets: dict[str, dict[str, Any]] = {
         item.subset: {"name": item.subset, "count": 0, "right": 0.0, "too_long": 0, "several_right": 0}

@@ -239,7 +239,11 @@ def test_a_config_that_cannot_work_is_refused_with_its_value(wrong, message):
 def test_each_stratum_tells_the_mean_of_the_pool_by_its_stored_chances():
     """As K14: the share of pairs that the first wins, where scores and wins go together."""
     generator = torch.Generator().manual_seed(2)
-    rows = torch.randn(240, 5, generator=generator, dtype=torch.float64) * torch.rand(240, 1, generator=generator) * 3
+    rows = (
+        torch.randn(240, 5, generator=generator, dtype=torch.float64)
+        * torch.rand(240, 1, generator=generator)
+        * 3
+    )
     prompts = torch.arange(240) // 6
     scores = Gains(rows, torch.zeros(240), torch.eye(5, dtype=torch.float64)).now()
     wins = (scores > scores.median()).double()

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import random
 import subprocess
 import sys
 
@@ -11,11 +12,12 @@ import torch
 from torch.nn.functional import softplus
 
 from lm import backbone, logprobs, packed, records
-from rewards import adapters
+from rewards import adapters, style
 from rewards.batches import read_pairs
 from rewards.config import RewardConfig
 from rewards.fine_tuning import Learner, accumulate, checkpointed, rate_for
 from rewards.reward_model import RewardModel
+from rewards.style import Terms
 from tests.rewards.conftest import pair, thanking_pairs
 from tests.rewards.test_train import run
 from tests.torch_models import tiny_chat, tiny_llama
@@ -43,10 +45,14 @@ def ragged(pairs_file):
 
 def learner_of(preferences, *, precision="float32", model=None, **more):
     torch.manual_seed(0)
-    ties = bool(preferences.tie.any())
-    share = float(preferences.tie.double().mean())
-    model = model or tiny_llama(tiny_chat())
-    return Learner(model, ties=ties, tie_share=share, seed=0, device="cpu", precision=precision, **more)
+    given = {
+        "ties": "davidson",
+        "named": False,
+        "terms": Terms.none(len(preferences)),
+        "seed": 0,
+        "device": "cpu",
+    }
+    return Learner(model or tiny_llama(tiny_chat()), preferences, precision=precision, **given, **more)
 
 
 def gradients(learner):
@@ -64,8 +70,11 @@ def pairwise(learner, preferences):
             states = learner.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             rewards.append(states[0, -1] @ learner.weight)
         d = rewards[0] - rewards[1] - preferences.margin[place].float()
-        log_norm = torch.logsumexp(torch.stack([d / 2, learner.log_width, -d / 2]), 0)
-        likely = learner.log_width - log_norm if preferences.tie[place] else d / 2 - log_norm
+        if preferences.below_best[place]:
+            d = d * (1 + 0.5 * learner.raters.parameters["below_best"])
+        log_width = learner.raters.parameters["width"]
+        log_norm = torch.logsumexp(torch.stack([d / 2, log_width, -d / 2]), 0)
+        likely = log_width - log_norm if preferences.tie[place] else d / 2 - log_norm
         total = total - preferences.weight[place].float() * likely / norm
     total.backward()
     return float(total.detach()), gradients(learner)
@@ -213,3 +222,27 @@ def test_a_model_in_several_processes_takes_the_same_steps_as_in_one(tiny, tmp_p
 
 def test_adapters_take_a_higher_rate():
     assert rate_for(1_000_000_000, adapters=True) == pytest.approx(10 * rate_for(1_000_000_000))
+
+
+def test_a_careless_rater_is_told_apart_while_all_weights_learn(tiny, tmp_path):
+    chance = random.Random(4)
+    found = []
+    for number, given in enumerate(thanking_pairs(120, tie_every=1000)):
+        careless = number % 3 == 0
+        texts = [given.chosen, given.rejected]
+        if careless:
+            chance.shuffle(texts)
+        who, first = ("coin" if careless else "careful"), chance.choice(["chosen", "rejected"])
+        found.append(pair(number, *texts, judgment_id=str(number), rater=who, first=first))
+    records.write(tmp_path / "pairs.jsonl", found)
+    more = ("--train", "full", "--batch-size", 10, "--learning-rate", 0.003, "--epochs", 4)
+    result = run(tiny, tmp_path / "pairs.jsonl", tmp_path / "run", *more)
+    by_name = {row["rater"]: row for row in result["raters"]}
+    assert by_name["careful"]["scale"] > by_name["coin"]["scale"] + 0.2
+    assert by_name["coin"]["scale_error"] > 0
+    assert {row["name"] for row in result["style"]} <= set(style.NAMES)
+    without = run(
+        tiny, tmp_path / "pairs.jsonl", tmp_path / "plain", *more, "--no-raters", "--no-style-terms"
+    )
+    assert without["style"] == []
+    assert without["raters"] == []

@@ -16,6 +16,7 @@ from rewards.config import RewardConfig
 from rewards.features import extract
 from rewards.fine_tuning import Learner, accumulate, rate_for, schedule
 from rewards.reward_model import RewardModel
+from rewards.style import Terms
 from tests.rewards.conftest import pair, thanking_pairs, words
 from tests.torch_models import tiny_chat, tiny_llama
 
@@ -201,9 +202,14 @@ def learner_of(pairs, chat, tmp=None, **config):
     with tempfile.TemporaryDirectory() as folder:
         records.write(Path(folder) / "pairs.jsonl", pairs)
         read = read_pairs(Path(folder) / "pairs.jsonl", chat, max_length=200)
-    ties = bool(read.tie.any())
     learner = Learner(
-        tiny_llama(chat), ties=ties, tie_share=float(read.tie.double().mean()), seed=0, device="cpu"
+        tiny_llama(chat),
+        read,
+        ties="davidson",
+        named=False,
+        terms=Terms.none(len(read)),
+        seed=0,
+        device="cpu",
     )
     return learner, read, RewardConfig(model="m", pairs="p", **config)
 
@@ -225,7 +231,9 @@ def test_a_step_in_parts_has_the_gradient_of_the_whole():
 def test_the_fresh_head_has_deviation_one_over_root_d_plus_1_and_no_bias():
     """Checklist 39."""
     learner, *_ = learner_of([pair(0)], tiny_chat())
-    wide = Learner(tiny_llama(tiny_chat(), hidden=256), ties=False, tie_share=0, seed=1, device="cpu")
+    one = learner_of([pair(0)], tiny_chat())[1]
+    given = {"ties": "davidson", "named": False, "terms": Terms.none(1), "seed": 1, "device": "cpu"}
+    wide = Learner(tiny_llama(tiny_chat(), hidden=256), one, **given)
     assert float(wide.weight.detach().std()) == pytest.approx(257**-0.5, rel=0.15)
     assert learner.weight.dtype == torch.float32
     assert not [name for name in learner.parameters if "head" in name and "bias" in name]
@@ -266,7 +274,7 @@ def test_full_training_has_its_own_trunk(full, tiny):
 def test_auto_trains_both_when_judgments_are_many_and_keeps_the_better(
     tiny, tmp_path, pairs_file, monkeypatch
 ):
-    monkeypatch.setattr("rewards.train.FEW", 20)
+    monkeypatch.setattr("rewards.training.FEW", 20)
     file = pairs_file(thanking_pairs(40))
     result = run(tiny, file, tmp_path / "run", "--epochs", 1, "--learning-rate", 1e-9, "--penalty", 5)
     assert result["head_accuracy"] > result["full_accuracy"]  # which was given no chance to learn
