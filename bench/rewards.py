@@ -196,6 +196,7 @@ def launched(command: list[str], options: argparse.Namespace) -> None:
     environment = os.environ | {
         "OMP_NUM_THREADS": str(options.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "1000",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

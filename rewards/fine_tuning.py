@@ -56,7 +56,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the steps of this process took."""
+    """What the steps of this process took, without checkpoints."""
 
     tokens: int  # that went through the model
     seconds: float
@@ -197,9 +197,9 @@ def fine_tune(
 ) -> Spent:
     """Train to the end, with checkpoints; what that took since this process began."""
     tokens = 0
-    started, processor = time.monotonic(), time.process_time()
+    seconds = processor = 0.0
     for pairs in itertools.islice(_all_steps(preferences, plan, config), step, None):
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
         rate = plan.learning_rate * schedule(step, plan.steps)
         for group in learner.optimizer.param_groups:
             group["lr"] = rate if group["share"] else Raters.RATE * schedule(step, plan.steps)
@@ -210,6 +210,8 @@ def fine_tune(
         learner.step()
         step += 1
         tokens += seen
+        seconds += time.monotonic() - began
+        processor += time.process_time() - used
         report(
             "training",
             loss=loss,
@@ -224,7 +226,7 @@ def fine_tune(
                 learner.save(folder)
         if stopping:
             sys.exit(EX_TEMPFAIL)
-    return Spent(tokens, time.monotonic() - started, time.process_time() - processor)
+    return Spent(tokens, seconds, processor)
 
 
 def accumulate(

@@ -334,6 +334,7 @@ def environment() -> dict[str, str]:
     return passed | {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) - 1)),  # one core stays for the pages
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "1000",  # some microseconds: as fast as spinning, and others get the cores
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
     }

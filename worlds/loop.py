@@ -320,7 +320,8 @@ def command(module: str, **settings: Any) -> float:
         flag = "--" + name.replace("_", "-")
         words += ([flag] if value else []) if isinstance(value, bool) else [flag, str(value)]
     began = time.monotonic()
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # spinning threads slow down whoever shares
+    patient = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # threads that spin slow others down
+    environment = {**patient, **os.environ}
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(words[2:])} ended with code {done.returncode}:\n{done.stderr[-2000:]}")
