@@ -17,6 +17,6 @@ USER rankloop
 FROM light AS trainer
 ARG RANKLOOP_TORCH_INDEX=""
 USER root
-RUN pip install --require-hashes -r requirements/train.txt \
- && pip install ${RANKLOOP_TORCH_INDEX:+--index-url "$RANKLOOP_TORCH_INDEX"} -r requirements/torch.txt
+RUN pip install ${RANKLOOP_TORCH_INDEX:+--index-url "$RANKLOOP_TORCH_INDEX"} -r requirements/torch.txt \
+ && pip install --require-hashes -r requirements/train.txt
 USER rankloop

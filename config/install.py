@@ -17,8 +17,9 @@ from runs.launch import die_with_parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VIRTUAL_ENVIRONMENT = Path(sys.prefix)
-REQUIREMENTS = {"light": ("data",), "train": ("train", "torch")}  # by queue; files in requirements/
-IMPORTED = {"light": "numpy", "train": "torch"}  # by queue: without it no job of the queue can run
+# By queue, files in requirements/, torch first: others need it, and what is there needs no hash.
+REQUIREMENTS = {"light": ("data",), "train": ("torch", "train")}
+IMPORTED = {"light": "numpy", "train": "peft"}  # by queue: without it no job of the queue can run
 
 
 def missing(queue: str) -> list[str]:

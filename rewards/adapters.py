@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lm.config import ConfigError
 
-logger = logging.getLogger(__name__)
 SCALE = 2.0  # what the product of the two matrices is multiplied by: alpha = 2 * rank
 
 
@@ -38,6 +37,11 @@ def weights(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
+def weights_in(model: PreTrainedModel) -> bool:
+    """Whether `add` was here."""
+    return any(isinstance(module, LoraLayer) for module in model.modules())
+
+
 @torch.no_grad()
 def merged(fresh: PreTrainedModel, trained: dict[str, Tensor], rank: int) -> PreTrainedModel:
     """A model as it was loaded, in float32, with trained matrices merged into its weights."""
@@ -59,8 +63,6 @@ def merged(fresh: PreTrainedModel, trained: dict[str, Tensor], rank: int) -> Pre
 
 def save(trained: dict[str, Tensor], folder: Path, rank: int) -> None:
     """Write the matrices alone, for whoever wants the small file."""
-    from safetensors.torch import save_file  # noqa: PLC0415
-
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().float().contiguous().cpu() for name, value in trained.items()}
     save_file(tensors, folder / "adapter.safetensors", metadata={"rank": str(rank), "scale": str(SCALE)})

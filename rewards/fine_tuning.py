@@ -98,6 +98,7 @@ class Learner:
         self.masters = Masters(model, precision)
         self.raters = Raters(preferences, ties=ties, terms=terms, named=named, device=device)
         self.observed = Observed.of(preferences, terms).to(device)
+        self.terms = terms
         size = model.config.hidden_size
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(size, generator=generator) / math.sqrt(size + 1)  # N(0, 1/(d+1)), bias 0

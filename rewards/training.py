@@ -24,7 +24,7 @@ from rewards import adapters, calibration, disagreement, features, head, labels,
 from rewards.batches import FOLDS, Preferences, compact, longest_row, read_pairs, read_samples
 from rewards.config import RewardConfig
 from rewards.evaluate import measure, scored
-from rewards.fine_tuning import Learner, Plan, checkpointed, fine_tune
+from rewards.fine_tuning import Learner, Plan, Spent, checkpointed, fine_tune
 from rewards.head import Head
 from rewards.joint import rater_errors, style_found
 from rewards.raters import Observed, Raters
@@ -113,11 +113,14 @@ def train(config: RewardConfig, directory: RunDirectory, stop: Callable[[], bool
 
     found: dict[str, Candidate] = {}
     if plan and tuned:
-        arguments = (given, trained_on, held_out, model, plan, checkpoint)
-        found[tuned] = train_full(config, *arguments, progress=progress, processes=processes)
+        learner, spent = train_weights(
+            config, given, trained_on, model, plan, checkpoint, progress=progress, processes=processes
+        )
         processes.leave()
         if not processes.first:
             return {}  # the first measures and saves
+        trunk = whole_model(config, given, learner, directory)
+        found[tuned] = measured(config, given, learner, trunk, trained_on, held_out, spent)
         if "head" in methods:
             model = backbone.load_trunk(folder, device=device)  # the other one has moved
     if "head" in methods:
@@ -225,31 +228,29 @@ def train_head(
     return Candidate(reward_model, figures, tokens, mistakes, disputed)
 
 
-def train_full(
+def train_weights(
     config: RewardConfig,
     given: Given,
     trained_on: Preferences,
-    held_out: Tensor,
     model: PreTrainedModel,
     plan: Plan,
     checkpoint: Checkpoint | None,
     *,
     progress: Progress,
     processes: Processes,
-) -> Candidate:
-    """Fine-tune the model; its figures are of the held-out prompts, or of the evaluation's pairs."""
+) -> tuple[Learner, Spent]:
+    """Fine-tune the model, all of it or adapters beside it, from the last checkpoint on."""
     if plan.adapters:
         adapters.add(model, config.lora_rank, seed=config.seed)
     if config.gradient_checkpointing:
         checkpointed(model)
-    trunk = Trunk(model, given.chat, given.reads)
     terms = Terms.none(len(trained_on))
     if config.style_terms:
         terms = Terms.counted(trained_on.texts, trained_on.chosen, trained_on.rejected)
     learner = Learner(
         model,
         trained_on,
-        read=trunk.read,
+        read=Trunk(model, given.chat, given.reads).read,
         ties=config.ties,
         named=config.raters,
         terms=terms,
@@ -271,33 +272,43 @@ def train_full(
         stop=progress.stop,
         processes=processes,
     )
-    if plan.adapters:
+    return learner, spent
+
+
+def whole_model(config: RewardConfig, given: Given, learner: Learner, directory: RunDirectory) -> Trunk:
+    """What was trained as a model by itself, in float32; adapters are saved and merged."""
+    model = learner.model
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_disable()
+    if adapters.weights_in(model):
         trained = {name: value.detach() for name, value in learner.masters.weights.items()}
-        if processes.first:
-            adapters.save(trained, progress.directory.path / "adapter", config.lora_rank)
-        model = backbone.load_trunk(given.folder, device=given.device)
-        model = adapters.merged(model, trained, config.lora_rank)
-        trunk = Trunk(model, given.chat, given.reads)
+        adapters.save(trained, directory.path / "adapter", config.lora_rank)
+        fresh = backbone.load_trunk(given.folder, device=given.device)
+        model = adapters.merged(fresh, trained, config.lora_rank)
     else:
         learner.masters.restore()
-        if config.gradient_checkpointing:
-            model.activation_checkpointing_disable()
-        model.eval()
+    return Trunk(model.eval(), given.chat, given.reads)
+
+
+def measured(
+    config: RewardConfig,
+    given: Given,
+    learner: Learner,
+    trunk: Trunk,
+    trained_on: Preferences,
+    held_out: Tensor,
+    spent: Spent,
+) -> Candidate:
+    """The reward model with its figures, of the held-out prompts or of the evaluation's pairs."""
     states = partial(trunk.read_all, batch_tokens=config.micro_batch_tokens)
     with torch.no_grad(), backbone.computing(given.device, config.precision):
-        reference = states(*_samples(config, given, model))
+        reference = states(*_samples(config, given, trunk.model))
         unseen = compact(given.pairs.where(held_out)) if held_out.any() else None
         found = states(unseen.prompts, unseen.responses) if unseen else None
         learned = states(trained_on.prompts, trained_on.responses)
     weight = learner.weight.detach()
-    size = len(weight)
-    fitted = Head.normalised(
-        weight.new_zeros(size),
-        weight.new_ones(size),
-        weight[None],
-        reference=reference,
-        pessimism=config.pessimism,
-    )
+    nothing, one = torch.zeros_like(weight), torch.ones_like(weight)
+    fitted = Head.normalised(nothing, one, weight[None], reference=reference, pessimism=config.pessimism)
     figures: dict[str, Any] = {"eval_accuracy": None}
     mistakes: list[dict[str, Any]] = []
     slope = 1.0
@@ -315,13 +326,13 @@ def train_full(
         tie_width=learner.tie_width,
         logits_per_reward=fitted.claimed_logits * slope,
         device=given.device,
-        model=model,
+        model=trunk.model,
         chat=given.chat,
     )
     if given.eval_pairs:
         figures, mistakes = _fresh(reward_model, given.eval_pairs, config)
     told = (learned @ weight).cpu()
-    figures |= judged_by(learner, trained_on, terms, told[trained_on.chosen] - told[trained_on.rejected])
+    figures |= judged_by(learner, trained_on, told[trained_on.chosen] - told[trained_on.rejected])
     figures |= {
         "training_seconds": spent.seconds,
         "training_processor_seconds": spent.processor_seconds,
@@ -332,8 +343,9 @@ def train_full(
     return Candidate(reward_model, figures, spent.tokens, mistakes, disputed=[])
 
 
-def judged_by(learner: Learner, trained_on: Preferences, terms: Terms, differences: Tensor) -> dict[str, Any]:
+def judged_by(learner: Learner, trained_on: Preferences, differences: Tensor) -> dict[str, Any]:
     """What the raters are like and what they pay for style, as fitted with these log-odds of the pairs."""
+    terms = learner.terms
     raters = Raters(
         trained_on,
         ties=learner.raters.ties,
