@@ -16,13 +16,27 @@ from rewards.config import RewardConfig
 
 FIRST = ("train", "members")  # the few that matter; all others are folded
 GROUPS: dict[str, tuple[str, ...]] = {
-    "How it learns": ("penalty", "ties", "epochs", "batch_size", "learning_rate"),
+    "What judgments are taken for": ("raters", "style_terms", "ties", "groups"),
+    "How it learns": ("penalty", "lora_rank", "epochs", "batch_size", "learning_rate", "centring", "pooling"),
     "The score": ("pessimism", "reference_samples"),
-    "The machine": ("max_length", "micro_batch_tokens", "checkpoint_every", "precision", "device", "seed"),
+    "The machine": (
+        "max_length",
+        "micro_batch_tokens",
+        "gradient_checkpointing",
+        "checkpoint_every",
+        "precision",
+        "device",
+        "seed",
+    ),
     "More": (),  # and whatever is in no other group
 }
 LABELS = {
     "train": "What is trained",
+    "raters": "Raters told apart",
+    "style_terms": "Style left out of the reward",
+    "groups": "Heads for groups of raters",
+    "lora_rank": "Rank of adapters",
+    "pooling": "Read of an encoder",
     "batch_size": "Prompts in a step",
     "max_length": "Longest, in tokens",
     "reference_samples": "Responses for the mean",
@@ -35,7 +49,11 @@ OPTIONS = {
     ("train", "full"): "All weights",
     ("train", "lora"): "Low-rank adapters",
     ("ties", "davidson"): "A width learned for them",
+    ("ties", "rao-kupper"): "A threshold of noticing learned",
     ("ties", "half"): "Half a win each",
+    ("pooling", "auto"): "What its family does",
+    ("pooling", "first"): "The first token",
+    ("pooling", "mean"): "The mean of all tokens",
     ("device", "auto"): "What the worker has",
     ("device", "cpu"): "Processor",
     ("device", "cuda"): "GPU",
@@ -122,7 +140,7 @@ class StartForm(forms.Form):
         """The settings that are always seen."""
         return [self[name] for name in FIRST if name in self.fields]
 
-    def groups(self) -> list[Group]:
+    def folded(self) -> list[Group]:
         """The folded settings."""
         grouped = {*FIRST, *(name for names in GROUPS.values() for name in names)}
         rest = tuple(name for name in self.settings if name not in grouped)
@@ -135,7 +153,7 @@ class StartForm(forms.Form):
     @property
     def folded_errors(self) -> bool:
         """Whether something that is folded needs a look."""
-        return any(field.errors for group in self.groups() for field in group.fields)
+        return any(field.errors for group in self.folded() for field in group.fields)
 
     def clean(self) -> dict[str, Any]:
         """Refuse fields that don't exist, too few judgments, and what the command line refuses."""
