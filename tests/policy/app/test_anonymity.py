@@ -23,7 +23,7 @@ from annotate.models import (
 from policy.app.models import Policy, Sample
 
 POLICIES = ("telling-gamma-ppo-round-7", "telling-delta-base")
-BIG = 7_000_000  # ids begin here, so that one of them in a page can't be chance
+BIG = 7_000_000_000  # ids begin here, so that one of them in a page can't be chance
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def secrets_of(project: Project) -> set[str]:
         "telling-responses",
         "telling-batch",
         "0.7312",
-        "9000",
+        "900000",
         project.secret,
-        str(BIG)[:4],
+        str(BIG)[:7],
     }
     for policy in Policy.objects.all():
         found.add(policy.name)
