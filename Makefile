@@ -28,7 +28,7 @@ lint: install-dev install-torch ## only style and types
 	@exec $(VENV) -m tests.run --only lint,types
 
 bench: install-dev install-torch ## time us beside peers: every program in bench/ that says so
-	@set -e; for program in start web screen queue imports round; do \
+	@set -e; for program in start web screen queue imports rewards scoring round; do \
 		echo "bench/$$program.py"; $(VENV) -m bench.$$program $(ARGS); done
 
 starter: install-dev install-torch ## make the shipped model anew from its corpus, 40 minutes; ARGS=--compile is faster
