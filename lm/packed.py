@@ -66,7 +66,6 @@ class Rows:
 
     tokens: Tensor  # (T,)
     positions: Tensor  # (T,) of each token in its prompt and response
-    starts: Tensor  # (R,) place of each response's first token
     ends: Tensor  # (R,) place of the last token of each response, or of its prompt if it is empty
     before: Tensor  # (N,) place of the state from which each response token is drawn
     row: Tensor  # (N,) the response that a token belongs to
@@ -180,7 +179,6 @@ def pack(
     return Rows(
         tokens=torch.tensor([*tokens, 0], device=device),
         positions=torch.tensor([*positions, 0], device=device),
-        starts=torch.tensor(starts, device=device),
         ends=torch.tensor(ends, device=device),
         before=torch.tensor(before, dtype=torch.long, device=device),
         row=torch.tensor(row, dtype=torch.long, device=device),

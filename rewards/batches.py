@@ -98,6 +98,11 @@ class Preferences:
         """Tokens of all distinct responses with their prompts."""
         return sum(map(len, self.prompts)) + sum(map(len, self.responses))
 
+    def items(self, pairs: Tensor) -> list[int]:
+        """The places of the responses that these pairs have, each once."""
+        both: list[int] = torch.cat([self.chosen[pairs], self.rejected[pairs]]).unique().tolist()
+        return both
+
     def where(self, kept: Tensor) -> "Preferences":
         """Only these pairs; prompts, judgments and responses keep their numbers."""
         return replace(self, **{name: getattr(self, name)[kept] for name in COLUMNS})
@@ -293,7 +298,7 @@ def micro_batches(
     part: list[Tensor] = []
     held = rows = longest = 0
     for of_prompt in _by_prompt(preferences, pairs):
-        items = torch.cat([preferences.chosen[of_prompt], preferences.rejected[of_prompt]]).unique().tolist()
+        items = preferences.items(of_prompt)
         asked = len(preferences.prompts[items[0]])
         sizes = [len(preferences.responses[item]) for item in items]
         if padded:
@@ -316,7 +321,7 @@ def shared_out(preferences: Preferences, pairs: Tensor, processes: Processes) ->
     parts = _by_prompt(preferences, pairs)
     sizes = []
     for part in parts:
-        items = torch.cat([preferences.chosen[part], preferences.rejected[part]]).unique().tolist()
+        items = preferences.items(part)
         sizes.append(
             len(preferences.prompts[items[0]]) + sum(len(preferences.responses[item]) for item in items)
         )

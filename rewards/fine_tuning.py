@@ -256,7 +256,7 @@ def accumulate(
         ordered = (chosen - rejected).detach().cpu()[preferences.decided[part]]
         right += float((ordered > 0).sum() + 0.5 * (ordered == 0).sum())
         decided += len(ordered)
-        items = torch.cat([preferences.chosen[part], preferences.rejected[part]]).unique().tolist()
+        items = preferences.items(part)
         tokens += sum(len(preferences.prompts[item]) + len(preferences.responses[item]) for item in items)
     if processes.size > 1:
         for value in learner.parameters.values():  # whoever has no part of the step adds nothing
